@@ -1,0 +1,1 @@
+//! Stacks and switching. No scheduling, no I/O.

@@ -1,0 +1,1 @@
+//! Submits operations, delivers completions, keeps timers. Knows no protocol and no fibers.

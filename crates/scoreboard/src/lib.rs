@@ -1,0 +1,1 @@
+//! Shared-memory slots per worker and the counters in them.

@@ -1,0 +1,3 @@
+//! App, routing, extractors, lanes, limits, and one file per concurrency model.
+
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! The master: binds, forks, restarts and stops workers. Knows no HTTP.
