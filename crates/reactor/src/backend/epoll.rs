@@ -1,0 +1,421 @@
+//! The epoll backend: the most common one in production, since containers' default policies refuse io_uring.
+//!
+//! Every descriptor is registered once, edge-triggered, for both directions; waiters hang on a table indexed by
+//! descriptor number. An operation has been tried before it comes here, so the next edge is the one that it waits for.
+//! When an edge comes the backend performs the operation itself: callers see completions, as with io_uring.
+//!
+//! ```text
+//!   entries[fd] ── generation ─┐
+//!        │                     ├─ compared with each event, so that an event of a closed descriptor with the same
+//!        ├─ waiters: one-shot  ┘  number is not taken for the new one
+//!        └─ stream: recv or poll
+//! ```
+//!
+//! Invariants:
+//! - I1: between `submit` and its completion, a slot and the memory of its operation stay valid (contract of `submit`).
+//! - I2: a waiter leaves the table before its slot is marked done.
+
+#![allow(unsafe_code, reason = "completes operations whose memory is borrowed by raw pointer")]
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+
+use super::{
+    Backend, Completion, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, RawOp, Slot, StreamOp, Token,
+};
+use crate::error::ReactorError;
+use crate::reactor::ReactorConfig;
+use crate::waker::Waker;
+
+const EVENTS_PER_WAIT: usize = 512;
+const SCRATCH_BYTES: usize = 64 * 1024;
+const WAKER_DATA: u64 = u64::MAX;
+const ECANCELED: i32 = 125;
+
+pub(crate) struct EpollBackend {
+    epoll: OwnedFd,
+    waker: Waker,
+    entries: Vec<Entry>,
+    events: Vec<epoll::Event>,
+    /// Events of the last wait that `next` has not looked at yet.
+    pending: VecDeque<(RawFd, u32)>,
+    /// Completions that are ready without an event: cancels and operations that need no waiting.
+    finished: VecDeque<Finished>,
+    /// Where streams receive; lent to the loop until the next call of `next`.
+    scratch: Vec<u8>,
+}
+
+enum Finished {
+    Slot(*const Slot, i32),
+    Stream { token: Token, result: i32 },
+}
+
+#[derive(Default)]
+struct Entry {
+    generation: u32,
+    registered: bool,
+    stream: Option<(StreamOp, Token)>,
+    /// Usually empty or one; both directions may wait at a time.
+    waiters: Vec<Waiter>,
+}
+
+struct Waiter {
+    op: RawOp,
+    slot: *const Slot,
+}
+
+impl EpollBackend {
+    pub(crate) fn new(_config: &ReactorConfig, waker: Waker) -> Result<EpollBackend, ReactorError> {
+        let epoll =
+            epoll::create(CreateFlags::CLOEXEC).map_err(ReactorError::system("create an epoll instance"))?;
+        let flags = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, waker.fd(), EventData::new_u64(WAKER_DATA), flags)
+            .map_err(ReactorError::system("watch the waker"))?;
+        Ok(EpollBackend {
+            epoll,
+            waker,
+            entries: Vec::new(),
+            events: Vec::with_capacity(EVENTS_PER_WAIT),
+            pending: VecDeque::with_capacity(EVENTS_PER_WAIT),
+            finished: VecDeque::new(),
+            scratch: Vec::with_capacity(SCRATCH_BYTES),
+        })
+    }
+
+    fn entry(&mut self, fd: RawFd) -> &mut Entry {
+        let index = fd as usize;
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, Entry::default);
+        }
+        &mut self.entries[index]
+    }
+
+    /// Registers a descriptor if it is not; the kernel reports an edge at once when it is ready already.
+    fn register(&mut self, fd: RawFd) -> Result<(), Errno> {
+        let entry = self.entry(fd);
+        if entry.registered {
+            return Ok(());
+        }
+        entry.generation = entry.generation.wrapping_add(1);
+        let data = EventData::new_u64(u64::from(entry.generation) << 32 | fd as u64);
+        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        // SAFETY: the caller has the descriptor open: it has just tried an operation on it.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let outcome = match epoll::add(&self.epoll, borrowed, data, flags) {
+            // Still registered from before a hand-over to another thread and back.
+            Err(Errno::EXIST) => epoll::modify(&self.epoll, borrowed, data, flags),
+            other => other,
+        };
+        self.entry(fd).registered = outcome.is_ok();
+        outcome
+    }
+
+    fn next_finished(&mut self) -> Option<Completion> {
+        Some(match self.finished.pop_front()? {
+            Finished::Slot(slot, result) => {
+                // SAFETY: I1: the slot was not marked done before, and I2.
+                let slot = unsafe { &*slot };
+                slot.result.set(result);
+                slot.done.set(true);
+                Completion::Finished(slot.token)
+            }
+            Finished::Stream { token, result } => {
+                Completion::Stream { token, result, bytes: None, more: false }
+            }
+        })
+    }
+
+    /// Runs the waiters that an edge may have made ready.
+    fn run_waiters(&mut self, fd: RawFd, bits: u32) {
+        let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        let finished = &mut self.finished;
+        entry.waiters.retain(|waiter| {
+            // SAFETY: I1.
+            match unsafe { perform(waiter.op, bits) } {
+                Some(result) => {
+                    finished.push_back(Finished::Slot(waiter.slot, result));
+                    false
+                }
+                None => true,
+            }
+        });
+    }
+
+    /// What an edge means for the stream on a descriptor.
+    fn run_stream(&mut self, fd: RawFd, bits: u32) -> Option<Completion> {
+        let entry = self.entries.get_mut(fd as usize)?;
+        let (op, token) = entry.stream?;
+        match op {
+            StreamOp::Recv { .. } => self.receive(fd, bits, token),
+            StreamOp::Poll { bits: wanted, .. } => {
+                let hit = bits & (wanted | POLLERR | POLLHUP);
+                (hit != 0).then_some(Completion::Stream {
+                    token,
+                    result: hit as i32,
+                    bytes: None,
+                    more: true,
+                })
+            }
+            StreamOp::PollOnce { bits: wanted, .. } => {
+                let hit = bits & (wanted | POLLERR | POLLHUP);
+                if hit == 0 {
+                    return None;
+                }
+                entry.stream = None;
+                Some(Completion::Stream { token, result: hit as i32, bytes: None, more: false })
+            }
+        }
+    }
+
+    fn receive(&mut self, fd: RawFd, bits: u32, token: Token) -> Option<Completion> {
+        if bits & (POLLIN | POLLRDHUP | POLLHUP | POLLERR) == 0 {
+            return None;
+        }
+        self.scratch.clear();
+        // SAFETY: a stream is closed before its descriptor is (`forget`), so the number is still this socket's.
+        let socket = unsafe { BorrowedFd::borrow_raw(fd) };
+        match rustix::net::recv(socket, spare_capacity(&mut self.scratch), RecvFlags::DONTWAIT) {
+            Ok((_, 0)) => {
+                self.entries[fd as usize].stream = None;
+                Some(Completion::Stream { token, result: 0, bytes: None, more: false })
+            }
+            Ok((_, taken)) => {
+                // A short read of a stream socket means that it is empty (epoll(7), Q9), unless the peer has closed:
+                // that end came with this edge and brings no other.
+                if taken == SCRATCH_BYTES || bits & (POLLRDHUP | POLLHUP | POLLERR) != 0 {
+                    self.pending.push_back((fd, bits));
+                }
+                let bytes = Some((self.scratch.as_ptr(), taken));
+                Some(Completion::Stream { token, result: taken as i32, bytes, more: true })
+            }
+            Err(Errno::AGAIN | Errno::INTR) => None,
+            Err(errno) => {
+                self.entries[fd as usize].stream = None;
+                Some(Completion::Stream { token, result: -errno.raw_os_error(), bytes: None, more: false })
+            }
+        }
+    }
+}
+
+impl Backend for EpollBackend {
+    fn name(&self) -> &'static str {
+        "epoll"
+    }
+
+    fn does_files(&self) -> bool {
+        false
+    }
+
+    unsafe fn submit(&mut self, op: RawOp, slot: *const Slot) {
+        if matches!(op, RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. }) {
+            // epoll cannot wait for files (epoll_ctl(2), EPERM): done here and now. Callers who mind ask `does_files`
+            // and use a thread.
+            // SAFETY: I1.
+            let result = unsafe { perform_file(op) };
+            self.finished.push_back(Finished::Slot(slot, result));
+            return;
+        }
+        let fd = op.fd();
+        let was_registered = self.entry(fd).registered;
+        if let Err(errno) = self.register(fd) {
+            // EPERM: the descriptor is always ready (a regular file).
+            let result = match (errno, op) {
+                (Errno::PERM, RawOp::Poll { bits, .. }) => (bits & (POLLIN | POLLOUT)) as i32,
+                _ => -errno.raw_os_error(),
+            };
+            self.finished.push_back(Finished::Slot(slot, result));
+            return;
+        }
+        self.entry(fd).waiters.push(Waiter { op, slot });
+        // A poll was not tried before, and its edge may have passed: look at the present state.
+        if let (true, RawOp::Poll { bits, .. }) = (was_registered, op) {
+            let now = present_state(fd, bits);
+            if now != 0 {
+                self.pending.push_back((fd, now));
+            }
+        }
+    }
+
+    fn cancel(&mut self, slot: *const Slot) {
+        // SAFETY: I1: whoever cancels still waits, so the slot is valid.
+        let fd = unsafe { &*slot }.fd;
+        let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        if let Some(position) = entry.waiters.iter().position(|waiter| waiter.slot == slot) {
+            entry.waiters.swap_remove(position);
+            self.finished.push_back(Finished::Slot(slot, -ECANCELED));
+        }
+    }
+
+    fn open_stream(&mut self, op: StreamOp, token: Token) {
+        let fd = op.fd();
+        let was_registered = self.entry(fd).registered;
+        if let Err(errno) = self.register(fd) {
+            self.finished.push_back(Finished::Stream { token, result: -errno.raw_os_error() });
+            return;
+        }
+        self.entry(fd).stream = Some((op, token));
+        if was_registered {
+            let bits = match op {
+                StreamOp::Recv { .. } => POLLIN,
+                StreamOp::Poll { bits, .. } | StreamOp::PollOnce { bits, .. } => present_state(fd, bits),
+            };
+            if bits != 0 {
+                self.pending.push_back((fd, bits));
+            }
+        }
+    }
+
+    fn close_stream(&mut self, fd: RawFd, token: Token) {
+        let entry = self.entry(fd);
+        if entry.stream.is_some_and(|(_, present)| present == token) {
+            entry.stream = None;
+            self.finished.push_back(Finished::Stream { token, result: -ECANCELED });
+        }
+    }
+
+    fn adopt(&mut self, fd: RawFd) {
+        if let Some(entry) = self.entries.get_mut(fd as usize) {
+            entry.registered = false;
+            entry.stream = None;
+        }
+    }
+
+    fn forget(&mut self, fd: RawFd) {
+        let Some(entry) = self.entries.get_mut(fd as usize) else { return };
+        debug_assert!(entry.waiters.is_empty(), "a descriptor is closed while somebody waits for it");
+        if std::mem::take(&mut entry.registered) {
+            entry.stream = None;
+            // Closing alone would do, unless a duplicate of the descriptor lives on in another process (epoll(7), Q6).
+            // SAFETY: the caller still has it open.
+            let _ = epoll::delete(&self.epoll, unsafe { BorrowedFd::borrow_raw(fd) });
+        }
+    }
+
+    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+        let timeout = if self.has_news() { Some(Duration::ZERO) } else { timeout };
+        let limit = timeout.map(|time| rustix::time::Timespec {
+            tv_sec: time.as_secs() as _,
+            tv_nsec: time.subsec_nanos() as _,
+        });
+        self.events.clear();
+        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        for event in &self.events {
+            let flags = event.flags;
+            let (data, bits) = (event.data.u64(), flags.bits());
+            if data == WAKER_DATA {
+                self.waker.acknowledge();
+                continue;
+            }
+            let (fd, generation) = (data as u32 as RawFd, (data >> 32) as u32);
+            if self
+                .entries
+                .get(fd as usize)
+                .is_some_and(|entry| entry.registered && entry.generation == generation)
+            {
+                self.pending.push_back((fd, bits));
+            }
+        }
+        Ok(())
+    }
+
+    fn has_news(&mut self) -> bool {
+        !self.pending.is_empty() || !self.finished.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Completion> {
+        loop {
+            if let Some(completion) = self.next_finished() {
+                return Some(completion);
+            }
+            let (fd, bits) = self.pending.pop_front()?;
+            self.run_waiters(fd, bits);
+            if let Some(completion) = self.run_stream(fd, bits) {
+                return Some(completion);
+            }
+        }
+    }
+}
+
+/// Tries a waiter's operation after an edge; `None` when it still has to wait.
+///
+/// # Safety
+/// The memory in `op` is valid (I1).
+unsafe fn perform(op: RawOp, bits: u32) -> Option<i32> {
+    let outcome = match op {
+        RawOp::Recv { fd, buf, len } => {
+            // SAFETY: the contract above; the waiter has the descriptor open.
+            let (fd, buf) =
+                unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts_mut(buf, len as usize)) };
+            rustix::net::recv(fd, buf, RecvFlags::DONTWAIT).map(|(taken, _)| taken)
+        }
+        RawOp::Send { fd, buf, len } => {
+            // SAFETY: as above.
+            let (fd, buf) =
+                unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts(buf, len as usize)) };
+            rustix::net::send(fd, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
+        }
+        RawOp::Poll { bits: wanted, .. } => {
+            let hit = bits & (wanted | POLLERR | POLLHUP);
+            return (hit != 0).then_some(hit as i32);
+        }
+        RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => {
+            unreachable!("file operations never wait in the table")
+        }
+    };
+    match outcome {
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        Ok(count) => Some(count as i32),
+        Err(errno) => Some(-errno.raw_os_error()),
+    }
+}
+
+/// # Safety
+/// The memory in `op` is valid (I1).
+unsafe fn perform_file(op: RawOp) -> i32 {
+    let outcome = match op {
+        RawOp::ReadAt { fd, buf, len, offset } => {
+            // SAFETY: the contract above; the caller has the descriptor open.
+            let (fd, buf) =
+                unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts_mut(buf, len as usize)) };
+            rustix::io::pread(fd, buf, offset)
+        }
+        RawOp::WriteAt { fd, buf, len, offset } => {
+            // SAFETY: as above.
+            let (fd, buf) =
+                unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts(buf, len as usize)) };
+            rustix::io::pwrite(fd, buf, offset)
+        }
+        RawOp::Fsync { fd, data_only } => {
+            // SAFETY: as above.
+            let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+            (if data_only { rustix::fs::fdatasync(fd) } else { rustix::fs::fsync(fd) }).map(|()| 0)
+        }
+        _ => unreachable!("only file operations come here"),
+    };
+    outcome.map_or_else(|errno| -errno.raw_os_error(), |count| count as i32)
+}
+
+/// What a descriptor is ready for right now.
+fn present_state(fd: RawFd, bits: u32) -> u32 {
+    // SAFETY: the caller has the descriptor open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    let mut wanted = [rustix::event::PollFd::from_borrowed_fd(
+        borrowed,
+        rustix::event::PollFlags::from_bits_truncate(bits as u16),
+    )];
+    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+    match rustix::event::poll(&mut wanted, Some(&now)) {
+        Ok(_) => u32::from(wanted[0].revents().bits()),
+        Err(_) => 0,
+    }
+}
