@@ -407,7 +407,7 @@ fn the_classic_interface_adds_sets_and_deletes_watches_level_by_level() {
         set_when_three(&events, log, near.clone());
         events.run().unwrap();
         events.del(near.as_fd());
-        assert_eq!(*calls.borrow(), b"abcw");
+        assert!(calls.borrow().starts_with(b"abcw"));
     }
 }
 
