@@ -1,1 +1,49 @@
 //! Shared-memory slots per worker and the counters in them.
+//!
+//! The master makes one [`Scoreboard`] before it forks. Every worker owns one
+//! [`Slot`] of it and ticks counters there; the master, or anyone else who
+//! shares the mapping, reads them at any time, also when every worker is busy
+//! or dead. There is no lock: every field is an atomic, and a worker that is
+//! killed in the middle of anything leaves a board that can still be read.
+//!
+//! Code that counts does not pass a slot around. It asks for [`current`]:
+//!
+//! ```
+//! use tenfold_scoreboard as scoreboard;
+//!
+//! let board = scoreboard::Scoreboard::private(2);
+//! scoreboard::set_current(board.slot(1)); // the supervisor does this after fork
+//! scoreboard::current().requests.add(1);
+//! assert_eq!(board.slot(1).requests.get(), 1);
+//! assert_eq!(board.sum(|slot| slot.requests.get()), 1);
+//! ```
+//!
+//! In scope: the mapping, slots, counters and gauges. Out of scope: who is
+//! started or stopped (supervisor), what is served (server), and how the
+//! numbers are shown.
+
+mod board;
+mod counter;
+mod map;
+mod slot;
+
+pub use board::{Error, SLOTS_MAX, Scoreboard};
+pub use counter::{Counter, Gauge};
+pub use slot::{Slot, State};
+
+/// The slot that this process counts in.
+///
+/// Until [`set_current`] was called it is a private slot of this process, so a
+/// library may count without asking whether anybody looks. Cost: one load.
+#[inline]
+pub fn current() -> &'static Slot {
+    map::current()
+}
+
+/// Makes `slot` the one that [`current`] returns, for the whole process.
+///
+/// The supervisor calls it in a new worker before anything is served. Calling
+/// it again is allowed; ticks that race with the change land in either slot.
+pub fn set_current(slot: &'static Slot) {
+    map::set_current(slot);
+}

@@ -1,0 +1,288 @@
+//! `ListenSpec` and `Bound`: from what a person writes to a socket that listens.
+//!
+//! The master binds before it forks, and all workers accept from the same
+//! sockets: a connection in the backlog belongs to whoever comes first, also
+//! after a worker died. Who accepts, and how, is not decided here.
+
+use std::{
+    fmt, fs, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    os::{
+        fd::{AsFd, BorrowedFd, OwnedFd},
+        unix::{
+            fs::{FileTypeExt, MetadataExt},
+            net::{UnixListener, UnixStream},
+        },
+    },
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use rustix::{
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with, sockopt},
+};
+
+use crate::error::Error;
+
+/// Connections the kernel may queue per listener before a worker accepts them
+/// (listen(2)); what unicorn and puma use. `net.core.somaxconn` caps it.
+pub const BACKLOG: i32 = 1024;
+
+/// Where to listen, not yet bound.
+///
+/// ```
+/// use tenfold_supervisor::ListenSpec;
+///
+/// let spec: ListenSpec = "[::1]:8080".parse()?;
+/// assert_eq!(spec.to_string(), "[::1]:8080");
+/// assert!("8080".parse::<ListenSpec>().is_err());
+/// # Ok::<(), tenfold_supervisor::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ListenSpec {
+    /// One address; port 0 lets the kernel choose one.
+    Tcp(SocketAddr),
+    /// Every address of the machine, IPv6 and IPv4 (only IPv4 where the kernel
+    /// has no IPv6); written `:PORT`.
+    AnyTcp(u16),
+    /// A socket file; written `unix:/PATH`.
+    Unix(PathBuf),
+}
+
+/// A listening socket and the address it has.
+///
+/// Dropping it closes the socket, and removes the socket file if this process
+/// made it and it is still the same file. A worker ends without destructors,
+/// so it never removes the master's.
+#[derive(Debug)]
+pub struct Bound {
+    listener: Listener,
+    address: String,
+    file: Option<SocketFile>,
+}
+
+/// A listening socket of either kind. It blocks; O_NONBLOCK belongs to the
+/// socket and not to the process, so all workers that share it must agree.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Listener {
+    /// TCP. TCP_NODELAY is set, and accepted sockets inherit it on Linux (tcp(7)).
+    Tcp(TcpListener),
+    /// A socket file.
+    Unix(UnixListener),
+}
+
+/// A socket file this process made, and what tells it from a later one.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    owner: u32,
+    identity: (u64, u64),
+}
+
+impl Bound {
+    /// Binds and listens, with a backlog of [`BACKLOG`].
+    ///
+    /// The sockets are closed on exec. A socket file that a dead server left
+    /// behind is replaced; one where somebody answers is not, and neither is a
+    /// file of another kind.
+    ///
+    /// # Errors
+    /// [`Error::Listen`], [`Error::SocketFileInUse`], [`Error::NotASocketFile`].
+    pub fn bind(spec: &ListenSpec) -> Result<Self, Error> {
+        Self::bind_with_backlog(spec, BACKLOG)
+    }
+
+    /// [`Bound::bind`] with a backlog of its own.
+    ///
+    /// # Errors
+    /// As [`Bound::bind`].
+    pub fn bind_with_backlog(spec: &ListenSpec, backlog: i32) -> Result<Self, Error> {
+        warn_of_small_somaxconn(backlog);
+        match spec {
+            ListenSpec::Unix(path) => bind_unix(path, backlog),
+            ListenSpec::Tcp(address) => {
+                bind_tcp(*address, true, backlog).map_err(|errno| listen_error(spec, errno))
+            }
+            ListenSpec::AnyTcp(port) => {
+                match bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into(), false, backlog) {
+                    Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
+                        bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into(), false, backlog)
+                    }
+                    answer => answer,
+                }
+            }
+            .map_err(|errno| listen_error(spec, errno)),
+        }
+    }
+
+    /// The address for people and logs: `127.0.0.1:8080` with the port that the
+    /// kernel chose, or `unix:/PATH`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The socket.
+    pub fn listener(&self) -> &Listener {
+        &self.listener
+    }
+
+    /// The socket, if it is TCP.
+    pub fn tcp(&self) -> Option<&TcpListener> {
+        match &self.listener {
+            Listener::Tcp(listener) => Some(listener),
+            Listener::Unix(_) => None,
+        }
+    }
+
+    /// The address with its port, if it is TCP.
+    pub fn socket_addr(&self) -> Option<SocketAddr> {
+        self.tcp().and_then(|listener| listener.local_addr().ok())
+    }
+}
+
+impl Drop for Bound {
+    fn drop(&mut self) {
+        if let Some(file) = self.file.take()
+            && file.owner == std::process::id()
+            && identity(&file.path).is_ok_and(|identity| identity == file.identity)
+        {
+            let _ = fs::remove_file(&file.path);
+        }
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl FromStr for ListenSpec {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = |reason| Error::ListenSpec { text: text.to_owned(), reason };
+        if let Some(path) = text.strip_prefix("unix:") {
+            // sun_path holds 108 bytes with the closing zero (unix(7)).
+            return match path.len() {
+                0 => Err(wrong("the path is empty")),
+                1..=107 => Ok(Self::Unix(path.into())),
+                _ => Err(wrong("the path is longer than 107 bytes")),
+            };
+        }
+        let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;
+        // Digits only: `parse` would also take "+80".
+        let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| digits).ok_or_else(|| wrong("the port is not 0 to 65535"))?;
+        match host {
+            "" | "*" => Ok(Self::AnyTcp(port)),
+            "localhost" => Ok(Self::Tcp((Ipv4Addr::LOCALHOST, port).into())),
+            _ => match text.parse() {
+                Ok(address) => Ok(Self::Tcp(address)),
+                Err(_) if host.contains(':') && !host.starts_with('[') => {
+                    Err(wrong("an IPv6 address goes in brackets"))
+                }
+                Err(_) => Err(wrong("the address is not an IP address")),
+            },
+        }
+    }
+}
+
+impl fmt::Display for ListenSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::AnyTcp(port) => write!(f, ":{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// `v6only` keeps `[::]:80` and `0.0.0.0:80` apart, so that both may be given.
+fn bind_tcp(address: SocketAddr, v6only: bool, backlog: i32) -> Result<Bound, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // So that a restart does not wait for connections in TIME_WAIT (socket(7)).
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, v6only)?;
+    }
+    bind(&socket, &address)?;
+    listen(&socket, backlog)?;
+    let listener = TcpListener::from(socket);
+    let address = listener.local_addr().map_or_else(|_| address.to_string(), |bound| bound.to_string());
+    Ok(Bound { listener: Listener::Tcp(listener), address, file: None })
+}
+
+fn bind_unix(path: &Path, backlog: i32) -> Result<Bound, Error> {
+    let spec = ListenSpec::Unix(path.to_owned());
+    let listener = match listen_unix(path, backlog) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path)?;
+            listen_unix(path, backlog)
+        }
+        answer => answer,
+    }
+    .map_err(|errno| listen_error(&spec, errno))?;
+    let identity = identity(path).map_err(|source| Error::Listen { address: spec.to_string(), source })?;
+    Ok(Bound {
+        listener: Listener::Unix(UnixListener::from(listener)),
+        address: spec.to_string(),
+        file: Some(SocketFile { path: path.to_owned(), owner: std::process::id(), identity }),
+    })
+}
+
+fn listen_unix(path: &Path, backlog: i32) -> Result<OwnedFd, Errno> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    bind(&socket, &address)?;
+    listen(&socket, backlog)?;
+    Ok(socket)
+}
+
+/// Removes a socket file where nobody listens any more.
+///
+/// Asking the socket is the only way to know: a process id in a file may be
+/// somebody else's by now. Only "refused" means that nobody listens (unix(7));
+/// a full backlog or a missing permission means that somebody does.
+fn remove_stale(path: &Path) -> Result<(), Error> {
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket());
+    if !is_socket {
+        return Err(Error::NotASocketFile { path: path.to_owned() });
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            tracing::info!(target: "supervisor", path = %path.display(), "removing a stale socket file");
+            fs::remove_file(path)
+                .map_err(|source| Error::Listen { address: format!("unix:{}", path.display()), source })
+        }
+        _ => Err(Error::SocketFileInUse { path: path.to_owned() }),
+    }
+}
+
+/// What tells a file from another one with the same path.
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|file| (file.dev(), file.ino()))
+}
+
+fn listen_error(spec: &ListenSpec, errno: Errno) -> Error {
+    Error::Listen { address: spec.to_string(), source: errno.into() }
+}
+
+/// listen(2) cuts a backlog beyond somaxconn without a word; then bursts are
+/// lost, and nobody knows why.
+fn warn_of_small_somaxconn(backlog: i32) {
+    let somaxconn = fs::read_to_string("/proc/sys/net/core/somaxconn").ok();
+    if let Some(max) = somaxconn.and_then(|text| text.trim().parse::<i32>().ok())
+        && max < backlog
+    {
+        tracing::warn!(target: "supervisor", backlog, somaxconn = max, "the kernel cuts the listen backlog");
+    }
+}

@@ -1,0 +1,325 @@
+//! `Worker`: what a worker process knows about itself and hears from its master.
+//!
+//! An order is one byte on a pipe, and the byte is a signal's number: so the
+//! master writes exactly what the worker's own signal handler writes, and
+//! there is one descriptor to wait on and one place to decode.
+
+use std::{
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    pipe::{PipeFlags, pipe_with},
+    process::Signal,
+};
+
+use tenfold_scoreboard::{self as scoreboard, Scoreboard, Slot, State};
+
+use crate::{error::Error, sys};
+
+/// One worker, seen from inside; it may be shared between the worker's threads.
+#[derive(Debug)]
+pub struct Worker {
+    pub(crate) group: String,
+    pub(crate) index: usize,
+    pub(crate) slot_index: usize,
+    pub(crate) slot: &'static Slot,
+    pub(crate) generation: u32,
+    orders: OwnedFd,
+    sender: Orders,
+    /// Where to say "ready"; gone once said, or without a master.
+    ready: Mutex<Option<OwnedFd>>,
+    /// There is no master, so this worker judges a repeated order itself.
+    alone: bool,
+    /// A graceful stop was ordered before.
+    stopping: AtomicBool,
+    /// Given up when the worker is dropped; only ever used alone.
+    caught: Mutex<Option<sys::Caught>>,
+}
+
+/// What a worker is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Take no new work, finish what there is, then end. There is a time limit.
+    Graceful,
+    /// End now; what is in flight is lost.
+    Fast,
+}
+
+/// Gives orders to one worker; cheap to clone, may go to any thread.
+#[derive(Clone, Debug)]
+pub struct Orders {
+    pipe: Arc<OwnedFd>,
+}
+
+/// The descriptors of a new worker, made by the master before it forks.
+pub(crate) struct Lines {
+    /// Worker's end and master's end of the orders pipe.
+    pub(crate) orders: (OwnedFd, OwnedFd),
+    /// Master's end and worker's end of the ready pipe.
+    pub(crate) ready: (OwnedFd, OwnedFd),
+}
+
+impl Worker {
+    /// A worker in this very process, without a master: for tests, and for
+    /// serving in one process. Its slot is on a private board.
+    ///
+    /// It hears [`Worker::orders`], and signals after [`Worker::obey_signals`].
+    ///
+    /// # Errors
+    /// [`Error::System`] without descriptors.
+    pub fn alone() -> Result<Self, Error> {
+        let (orders, sender) = pipe()?;
+        let slot = Scoreboard::private(1).slot(0);
+        slot.occupy(std::process::id(), 1);
+        Ok(Self {
+            group: "alone".to_owned(),
+            index: 0,
+            slot_index: 0,
+            slot,
+            generation: 1,
+            orders,
+            sender: Orders { pipe: Arc::new(sender) },
+            ready: Mutex::new(None),
+            alone: true,
+            stopping: AtomicBool::new(false),
+            caught: Mutex::new(None),
+        })
+    }
+
+    /// A worker that was just forked. Makes its slot the process's own.
+    pub(crate) fn forked(
+        group: &str,
+        index: usize,
+        (slot_index, slot): (usize, &'static Slot),
+        generation: u32,
+        (orders, sender, ready): (OwnedFd, OwnedFd, OwnedFd),
+    ) -> Self {
+        scoreboard::set_current(slot);
+        slot.occupy(std::process::id(), generation);
+        Self {
+            group: group.to_owned(),
+            index,
+            slot_index,
+            slot,
+            generation,
+            orders,
+            sender: Orders { pipe: Arc::new(sender) },
+            ready: Mutex::new(Some(ready)),
+            alone: false,
+            stopping: AtomicBool::new(false),
+            caught: Mutex::new(None),
+        }
+    }
+
+    /// Name of the group it belongs to; `alone` without a master.
+    pub fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Its number in the group, from zero.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its number on the scoreboard, over all groups, from zero.
+    pub fn slot_index(&self) -> usize {
+        self.slot_index
+    }
+
+    /// Its slot on the scoreboard; the same as `scoreboard::current()` in a
+    /// forked worker.
+    pub fn slot(&self) -> &'static Slot {
+        self.slot
+    }
+
+    /// The generation of configuration and binary that it runs.
+    pub fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether it runs without a master.
+    pub fn is_alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Says that this worker serves from now on. Further calls do nothing.
+    ///
+    /// The master counts a worker that ends before this call as one that could
+    /// not start, so call it when everything that may fail is behind.
+    pub fn ready(&self) {
+        if self.slot.state() == State::Starting {
+            self.slot.set_state(State::Ready);
+        }
+        if let Some(pipe) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // A master that is gone needs no answer; the order to stop is on its way.
+            let _ = rustix::io::write(&pipe, b"r");
+        }
+    }
+
+    /// Readable when [`Worker::try_order`] has something to say. Poll it for
+    /// input; never read from it.
+    pub fn orders_fd(&self) -> BorrowedFd<'_> {
+        self.orders.as_fd()
+    }
+
+    /// The next order, if there is one. Never blocks.
+    ///
+    /// Orders may repeat: a service manager sends TERM to the worker and to the
+    /// master, which passes it on. Only without a master does a second graceful
+    /// order turn into [`Order::Fast`], as it does in a master.
+    pub fn try_order(&self) -> Option<Order> {
+        loop {
+            let mut byte = [0];
+            match rustix::io::read(&self.orders, &mut byte) {
+                Ok(1) => {}
+                Err(Errno::INTR) => continue,
+                // EAGAIN. End of file cannot be: this process has the other end, too.
+                _ => return None,
+            }
+            let Some(order) = Order::from_byte(byte[0]) else { continue };
+            self.slot.set_state(State::Draining);
+            let repeated = self.stopping.swap(true, Relaxed);
+            return Some(if self.alone && repeated { Order::Fast } else { order });
+        }
+    }
+
+    /// Blocks this thread until there is an order, for at most `timeout`
+    /// (`None`: without end).
+    pub fn wait_order(&self, timeout: Option<Duration>) -> Option<Order> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if let Some(order) = self.try_order() {
+                return Some(order);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left == Some(Duration::ZERO) {
+                return None;
+            }
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            // A signal (EINTR) leads to the same next step as anything else.
+            let _ = poll(&mut [PollFd::new(&self.orders, PollFlags::IN)], left.as_ref());
+        }
+    }
+
+    /// A handle by which this process orders the worker to stop.
+    pub fn orders(&self) -> Orders {
+        self.sender.clone()
+    }
+
+    /// Makes a worker without a master obey signals: TERM and QUIT stop it
+    /// gracefully, INT fast. A forked worker obeys from its first moment, and
+    /// for it this does nothing.
+    ///
+    /// Signals belong to the whole process: one worker at a time may have them,
+    /// and dropping it gives them back their default action.
+    ///
+    /// # Errors
+    /// [`Error::SignalsTaken`] when another worker or a master has them.
+    pub fn obey_signals(&self) -> Result<(), Error> {
+        let mut caught = self.caught.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.alone && caught.is_none() {
+            let pipe =
+                rustix::io::fcntl_dupfd_cloexec(&*self.sender.pipe, 0).map_err(Error::system("dup"))?;
+            *caught = Some(sys::Caught::new(pipe, &[Signal::TERM, Signal::QUIT, Signal::INT])?);
+        }
+        Ok(())
+    }
+}
+
+impl Orders {
+    /// Tells the worker. An order that finds the pipe full (65,536 unread
+    /// orders) is dropped: the worker has one to read.
+    pub fn send(&self, order: Order) {
+        send(&*self.pipe, order);
+    }
+}
+
+impl Order {
+    /// The byte that stands for it, a signal's number.
+    fn byte(self) -> u8 {
+        match self {
+            Self::Graceful => Signal::TERM.as_raw() as u8,
+            Self::Fast => Signal::INT.as_raw() as u8,
+        }
+    }
+
+    fn from_byte(byte: u8) -> Option<Self> {
+        match Signal::from_named_raw(byte.into())? {
+            Signal::TERM | Signal::QUIT => Some(Self::Graceful),
+            Signal::INT => Some(Self::Fast),
+            _ => None,
+        }
+    }
+}
+
+impl Lines {
+    pub(crate) fn new() -> Result<Self, Error> {
+        Ok(Self { orders: pipe()?, ready: pipe()? })
+    }
+}
+
+/// Writes one order. A worker that is gone (EPIPE) needs none.
+pub(crate) fn send(pipe: impl AsFd, order: Order) {
+    let _ = rustix::io::write(pipe, &[order.byte()]);
+}
+
+/// A pipe that neither blocks nor survives an exec: (read end, write end).
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).map_err(Error::system("pipe"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn an_order_makes_the_descriptor_readable_and_is_read_once() {
+        let worker = Worker::alone().expect("a pipe");
+        assert_eq!(worker.slot().state(), State::Starting);
+        worker.ready();
+        assert_eq!((worker.slot().state(), worker.try_order()), (State::Ready, None));
+
+        worker.orders().send(Order::Fast);
+        let mut fds = [PollFd::from_borrowed_fd(worker.orders_fd(), PollFlags::IN)];
+        assert_eq!(poll(&mut fds, Some(&Timespec::default())), Ok(1));
+        assert_eq!((worker.try_order(), worker.try_order()), (Some(Order::Fast), None));
+        assert_eq!(worker.slot().state(), State::Draining);
+    }
+
+    #[test]
+    fn without_a_master_a_second_graceful_order_is_a_fast_one() {
+        let worker = Worker::alone().expect("a pipe");
+        worker.orders().send(Order::Graceful);
+        worker.orders().send(Order::Graceful);
+        assert_eq!((worker.try_order(), worker.try_order()), (Some(Order::Graceful), Some(Order::Fast)));
+    }
+
+    #[test]
+    fn waiting_ends_with_an_order_from_another_thread_or_at_the_time_limit() {
+        let worker = Worker::alone().expect("a pipe");
+        assert_eq!(worker.wait_order(Some(Duration::from_millis(1))), None);
+        let orders = worker.orders();
+        let sender = thread::spawn(move || orders.send(Order::Graceful));
+        assert_eq!(worker.wait_order(None), Some(Order::Graceful));
+        sender.join().expect("the sender does not panic");
+    }
+
+    #[test]
+    fn a_late_ready_does_not_hide_that_the_worker_drains() {
+        let worker = Worker::alone().expect("a pipe");
+        worker.orders().send(Order::Graceful);
+        worker.try_order();
+        worker.ready();
+        assert_eq!(worker.slot().state(), State::Draining);
+    }
+}
