@@ -64,6 +64,8 @@ struct Context {
     /// The fiber that has resumed this one; null when it was a plain thread. Set at each resume.
     parent: Cell<*const Context>,
     name: Cell<PackedName>,
+    /// How many `without_suspending` are in progress.
+    held: Cell<u32>,
     /// Lowest usable address of the stack.
     low: usize,
     /// Where the stack begins, its high end.
@@ -102,6 +104,7 @@ impl Fiber {
                 yielder,
                 parent: Cell::new(CURRENT.get()),
                 name: Cell::new(PackedName::new(name)),
+                held: Cell::new(0),
                 low,
                 high,
             };
@@ -172,9 +175,9 @@ impl fmt::Debug for Fiber {
 
 /// Stops the current fiber and returns to whoever has resumed it; returns `true` when the fiber is resumed.
 ///
-/// Returns `false` at once, without having stopped, while the thread is panicking: the next fiber would see
-/// `thread::panicking()`, poison its locks, and a panic of its own would abort the process. The caller then
-/// has to wait as a plain thread does. See [`may_suspend`].
+/// Returns `false` at once, without having stopped, inside [`without_suspending`] and while the thread is panicking: the
+/// next fiber would see `thread::panicking()`, poison its locks, and a panic of its own would abort the process. The
+/// caller then has to wait as a plain thread does. See [`may_suspend`].
 ///
 /// # Panics
 /// When not on a fiber.
@@ -190,6 +193,9 @@ pub fn suspend() -> bool {
     // SAFETY: I1: `current` is alive and this code runs on its stack, below its frame; it stays alive over the switch,
     // because the fiber is unfinished and I2 keeps its stack. The yielder lives as long as the coroutine runs.
     unsafe {
+        if (*current).held.get() != 0 {
+            return false;
+        }
         CURRENT.set((*current).parent.get());
         (*(*current).yielder).suspend(());
         // Resumed, possibly by another fiber than before.
@@ -199,10 +205,41 @@ pub fn suspend() -> bool {
     true
 }
 
-/// Whether [`suspend`] would suspend: on a fiber, and the thread is not panicking.
+/// Whether [`suspend`] would suspend: on a fiber, not inside [`without_suspending`], and the thread is not panicking.
 #[inline]
 pub fn may_suspend() -> bool {
-    is_on_fiber() && !thread::panicking()
+    with_current(|context| context.held.get() == 0).unwrap_or(false) && !thread::panicking()
+}
+
+/// Runs `f`, during which the current fiber does not suspend: [`suspend`] returns `false` instead, and the caller waits as a
+/// plain thread does.
+///
+/// For code that must not meet another fiber of its thread half-way, such as one that holds a lock of std's or runs inside a
+/// crate's thread-local scope. Off a fiber it just runs `f`.
+///
+/// ```
+/// use tenfold_fiber::{may_suspend, without_suspending};
+/// assert!(!without_suspending(may_suspend));
+/// ```
+pub fn without_suspending<R>(f: impl FnOnce() -> R) -> R {
+    /// Ends the section, also when `f` panics.
+    struct Section(*const Context);
+    impl Drop for Section {
+        fn drop(&mut self) {
+            // SAFETY: I1: the context is that of the fiber we run on, and the fiber is unfinished: its frame is above ours.
+            if let Some(context) = unsafe { self.0.as_ref() } {
+                context.held.set(context.held.get() - 1);
+            }
+        }
+    }
+    let section = Section(CURRENT.get());
+    // SAFETY: I1, as above.
+    if let Some(context) = unsafe { section.0.as_ref() } {
+        let held =
+            context.held.get().checked_add(1).expect("the stack ends before four billion nested calls");
+        context.held.set(held);
+    }
+    f()
 }
 
 /// Whether the calling code runs on a fiber.
@@ -280,214 +317,5 @@ impl Drop for AbortOnUnwind {
             name().unwrap_or("")
         );
         std::process::abort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::{cell::RefCell, rc::Rc};
-
-    use super::*;
-    use crate::pool::{StackConfig, StackPool};
-
-    fn pool() -> StackPool {
-        StackPool::new(StackConfig { stacks_max: 16, ..StackConfig::default() }).unwrap()
-    }
-
-    #[test]
-    fn a_fiber_runs_stops_and_finishes_and_gives_its_stack_back() {
-        let pool = pool();
-        let log = Rc::new(RefCell::new(Vec::new()));
-        let mut fiber = Fiber::new(pool.take().unwrap(), "f", {
-            let log = Rc::clone(&log);
-            move || {
-                log.borrow_mut().push(1);
-                assert!(suspend());
-                log.borrow_mut().push(2);
-            }
-        });
-        assert!(log.borrow().is_empty(), "nothing runs before the first resume");
-        assert_eq!(fiber.resume(), Resume::Suspended);
-        assert_eq!(*log.borrow(), [1]);
-        let mut fiber = fiber.into_stack().expect_err("a suspended fiber keeps its stack");
-        assert_eq!(fiber.resume(), Resume::Finished);
-        assert_eq!(*log.borrow(), [1, 2]);
-        assert_eq!(pool.stats().in_use, 1);
-        pool.put(fiber.into_stack().unwrap());
-        assert_eq!((pool.stats().in_use, pool.stats().warm), (0, 1));
-    }
-
-    #[test]
-    fn a_closure_larger_than_the_stack_runs_without_touching_other_stacks() {
-        let pool = StackPool::new(StackConfig { usable_bytes: 16 << 10, ..StackConfig::default() }).unwrap();
-        let stacks = [pool.take().unwrap(), pool.take().unwrap(), pool.take().unwrap()];
-        let [_low, neighbour, high] = stacks;
-        let mut parked = Fiber::new(neighbour, "neighbour", || {
-            let frame = std::hint::black_box([9_u8; 4096]);
-            suspend();
-            assert_eq!(std::hint::black_box(frame), [9; 4096]);
-        });
-        parked.resume();
-        let large = vec![1_u8; 100 << 10].into_boxed_slice();
-        let large: Box<[u8; 100 << 10]> = large.try_into().unwrap();
-        struct Holds(#[expect(dead_code, reason = "only its size matters")] [u8; 100 << 10]);
-        let held = Holds(*large);
-        let fiber = Fiber::new(high, "large", move || {
-            let _held = &held;
-        });
-        drop(fiber); // To run it, its stack would have to hold it; to make it must not hurt.
-        assert_eq!(parked.resume(), Resume::Finished);
-    }
-
-    #[test]
-    fn a_fiber_that_never_ran_drops_its_closure_and_gives_its_stack_back() {
-        let (pool, token) = (pool(), Rc::new(()));
-        let held = Rc::clone(&token);
-        drop(Fiber::new(pool.take().unwrap(), "unborn", move || drop(held)));
-        assert_eq!(Rc::strong_count(&token), 1);
-        assert_eq!(pool.stats().in_use, 0);
-    }
-
-    #[test]
-    fn a_fiber_dropped_while_suspended_is_leaked_with_all_it_holds() {
-        let (pool, token) = (pool(), Rc::new(()));
-        let held = Rc::clone(&token);
-        let address = Rc::new(Cell::new(0));
-        let seen = Rc::clone(&address);
-        let mut fiber = Fiber::new(pool.take().unwrap(), "parked", move || {
-            let buffer = [7_u8; 64];
-            seen.set(buffer.as_ptr().expose_provenance());
-            suspend();
-            drop((held, buffer));
-        });
-        fiber.resume();
-        drop(fiber);
-        assert_eq!(Rc::strong_count(&token), 2, "not unwound");
-        assert_eq!(pool.stats().in_use, 1, "not reused");
-        drop(pool);
-        let buffer = ptr::with_exposed_provenance::<[u8; 64]>(address.get());
-        // SAFETY: what is being tested: the buffer of a leaked fiber stays mapped and untouched for ever.
-        assert_eq!(unsafe { buffer.read_volatile() }, [7; 64]);
-    }
-
-    #[test]
-    fn a_fiber_can_run_fibers() {
-        let pool = Rc::new(pool());
-        let log = Rc::new(RefCell::new(Vec::new()));
-        let (inner_pool, inner_log) = (Rc::clone(&pool), Rc::clone(&log));
-        let mut outer = Fiber::new(pool.take().unwrap(), "outer", move || {
-            let log = Rc::clone(&inner_log);
-            let mut inner = Fiber::new(inner_pool.take().unwrap(), "inner", move || {
-                log.borrow_mut().push(name().unwrap());
-                suspend();
-                log.borrow_mut().push(name().unwrap());
-            });
-            assert_eq!(inner.resume(), Resume::Suspended);
-            inner_log.borrow_mut().push(name().unwrap());
-            suspend();
-            inner_log.borrow_mut().push(name().unwrap());
-            assert_eq!(inner.resume(), Resume::Finished);
-        });
-        assert_eq!(outer.resume(), Resume::Suspended);
-        assert!(!is_on_fiber());
-        assert_eq!(outer.resume(), Resume::Finished);
-        assert!(!is_on_fiber());
-        assert_eq!(*log.borrow(), ["inner", "outer", "outer", "inner"]);
-    }
-
-    #[test]
-    fn a_fiber_suspended_inside_another_can_be_resumed_by_a_third_party() {
-        let pool = Rc::new(pool());
-        let parked = Rc::new(RefCell::new(None));
-        let (inner_pool, out) = (Rc::clone(&pool), Rc::clone(&parked));
-        let mut outer = Fiber::new(pool.take().unwrap(), "outer", move || {
-            let mut inner = Fiber::new(inner_pool.take().unwrap(), "inner", || {
-                suspend();
-                assert_eq!(name(), Some("inner"));
-            });
-            inner.resume();
-            *out.borrow_mut() = Some(inner);
-        });
-        assert_eq!(outer.resume(), Resume::Finished);
-        assert_eq!(parked.borrow_mut().as_mut().unwrap().resume(), Resume::Finished);
-        assert!(!is_on_fiber());
-    }
-
-    #[test]
-    fn names_belong_to_fibers() {
-        assert_eq!(name(), None);
-        set_name("ignored off a fiber");
-        let pool = pool();
-        let mut a = Fiber::new(pool.take().unwrap(), "a", || {
-            set_name("GET /a");
-            suspend();
-            assert_eq!(name(), Some("GET /a"));
-        });
-        let mut b = Fiber::new(pool.take().unwrap(), "b", || assert_eq!(name(), Some("b")));
-        a.resume();
-        assert_eq!(b.resume(), Resume::Finished);
-        assert_eq!(a.resume(), Resume::Finished);
-    }
-
-    #[test]
-    fn stack_use_is_seen_from_inside() {
-        assert_eq!((stack_used(), stack_left()), (0, usize::MAX));
-        let pool = pool();
-        let stack = pool.take().unwrap();
-        let usable = stack.usable_bytes();
-        let mut fiber = Fiber::new(stack, "measured", move || {
-            #[inline(never)]
-            fn deeper() -> usize {
-                let frame = std::hint::black_box([0_u8; 8192]);
-                let used = stack_used();
-                std::hint::black_box(&frame); // In use until here, so that the frame cannot go before the measurement.
-                used
-            }
-            let used = stack_used();
-            assert!(used > 0 && used < 4096, "{used}");
-            assert!(stack_left() < usable && stack_left() + 4096 > usable);
-            let deep = deeper();
-            assert!(deep >= used + 8192 && deep < used + 32768, "{used} {deep}");
-        });
-        fiber.resume();
-    }
-
-    #[test]
-    fn suspend_is_refused_while_panicking() {
-        struct SuspendsInDrop(Rc<Cell<Option<(bool, bool)>>>);
-        impl Drop for SuspendsInDrop {
-            fn drop(&mut self) {
-                self.0.set(Some((may_suspend(), suspend())));
-            }
-        }
-        let pool = pool();
-        let seen = Rc::new(Cell::new(None));
-        let out = Rc::clone(&seen);
-        let mut fiber = Fiber::new(pool.take().unwrap(), "panics", move || {
-            assert!(may_suspend());
-            let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                let _suspends = SuspendsInDrop(out);
-                std::panic::resume_unwind(Box::new("quiet"));
-            }));
-            assert!(caught.is_err());
-            assert!(may_suspend());
-        });
-        assert_eq!(fiber.resume(), Resume::Finished, "it did not stop on the way");
-        assert_eq!(seen.get(), Some((false, false)));
-    }
-
-    #[test]
-    #[should_panic(expected = "called on a plain thread")]
-    fn suspending_a_plain_thread_panics_with_a_reason() {
-        suspend();
-    }
-
-    #[test]
-    #[should_panic(expected = "completed coroutine")]
-    fn resuming_a_finished_fiber_panics() {
-        let pool = pool();
-        let mut fiber = Fiber::new(pool.take().unwrap(), "done", || {});
-        fiber.resume();
-        fiber.resume();
     }
 }

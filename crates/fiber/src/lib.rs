@@ -36,11 +36,15 @@ mod region;
 mod registry;
 mod scope;
 mod stack;
+mod storage;
 pub mod trace;
 
 pub use beat::{Beat, BeatSample};
 pub use error::FiberError;
-pub use fiber::{Fiber, Resume, is_on_fiber, may_suspend, name, set_name, stack_left, stack_used, suspend};
+pub use fiber::{
+    Fiber, Resume, is_on_fiber, may_suspend, name, set_name, stack_left, stack_used, suspend,
+    without_suspending,
+};
 pub use pool::{PoolStats, StackConfig, StackPool, Trimmed};
 pub use region::GuardKind;
 pub use scope::{Borrows, Lender, Lent, LocalLent, lend_scope};

@@ -222,12 +222,14 @@ fn report(address: usize, stack: StackBounds, registers: Registers) {
     out.text("stack overflow in fiber \"").text(name.unwrap_or("(not the current one)")).text("\" (");
     out.decimal((stack.high - stack.low) / 1024).text(" KiB stack, fault at ").hex(address).text(")\n");
     let base = EXECUTABLE_BASE.load(Relaxed);
-    let low = registers.sp.clamp(stack.low, stack.high);
+    // The frames are on this stack only if the stack pointer is: in its usable part, or just fallen off into the guard.
+    let is_on_it = (stack.guard_low..stack.high).contains(&registers.sp);
+    let (low, high) = if is_on_it { (registers.sp.max(stack.low), stack.high) } else { (0, 0) };
     let mut count = 0;
-    // SAFETY: I1 of frames.rs: `low..high` is the used part of a stack that this thread has just been running on, or
-    // else of a mapped region; we have interrupted it.
+    // SAFETY: I1 of frames.rs: `low..high` is the used part of a stack that this thread has just been running on and that
+    // we have interrupted, or it is empty.
     unsafe {
-        registers.walk(low, stack.high, |address| {
+        registers.walk(low, high, |address| {
             // The innermost frames say it all: an overflow is mostly the same few functions over and over.
             if count < REPORT_FRAMES_MAX {
                 out.text("  ").decimal(count).text(": ").hex(address);

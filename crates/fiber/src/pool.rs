@@ -1,4 +1,4 @@
-#![allow(unsafe_code, reason = "hands out slots of regions as stacks and discards the memory of unused ones")]
+#![allow(unsafe_code, reason = "makes stacks of the slots that the storage hands out")]
 //! The stacks of one thread.
 //!
 //! ```text
@@ -14,23 +14,11 @@
 //! and why the ones at the other end of the line can be given back to the kernel. Only the memory is given back: a slot
 //! that was once handed out is never handed out for anything but a stack.
 //!
-//! # Invariants
-//! I1. A slot is in exactly one place: fresh (not below its region's `used` count), `warm`, `cold`, or in one `Stack`.
-//! I2. A slot's guard is installed before the slot leaves "fresh".
-//! I3. A region is dropped only with all of its used slots in `warm` or `cold`, and they leave these lists with it. While
-//! a `Stack` exists, forgotten ones included, it holds an `Rc<Storage>` and so everything that has not been dropped.
+//! This file is what the scheduler calls; the lists and the regions are in `storage.rs`, whose invariants are cited here.
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    rc::Rc,
-};
+use std::rc::Rc;
 
-use crate::{
-    error::FiberError,
-    region::{self, GuardKind, Layout, Region},
-    stack::Stack,
-};
+use crate::{error::FiberError, region::GuardKind, stack::Stack, storage::Storage};
 
 /// Sizes and bounds of a [`StackPool`].
 #[derive(Clone, Debug)]
@@ -63,17 +51,6 @@ impl Default for StackConfig {
     }
 }
 
-/// Stacks in the first region; every further one has twice as many as the one before.
-const REGION_STACKS_MIN: usize = 1024;
-/// Stacks in the largest region: a million stacks are 67 regions.
-const REGION_STACKS_MAX: usize = 16 << 10;
-/// Smallest region to try when the kernel refuses a larger one.
-const REGION_STACKS_LEAST: usize = 16;
-/// How much of a warm stack, from its high end, a trim never takes.
-const WARM_BYTES: usize = 16 << 10;
-/// Warm stacks whose deep part is given back in one trim.
-const DEEP_TRIMS: usize = 64;
-
 /// The stacks of one thread. Neither `Send` nor `Sync`.
 ///
 /// Dropping the pool unmaps the regions in which no stack is in use. The others stay until their last stack is dropped;
@@ -81,7 +58,7 @@ const DEEP_TRIMS: usize = 64;
 /// thread may still write there.
 #[derive(Debug)]
 pub struct StackPool {
-    storage: Rc<Storage>,
+    pub(crate) storage: Rc<Storage>,
 }
 
 impl StackPool {
@@ -103,7 +80,7 @@ impl StackPool {
     #[inline]
     pub fn take(&self) -> Result<Stack, FiberError> {
         let slot = self.storage.take()?;
-        // SAFETY: I1: `take` has removed the slot from its list; I2: its guard is installed; I3: the `Rc` keeps the region.
+        // SAFETY: storage.rs, I1: the slot is in no list any more; I2: its guard is installed; I3: the `Rc` keeps the region.
         Ok(unsafe { Stack::new(slot, Rc::clone(&self.storage)) })
     }
 
@@ -124,12 +101,13 @@ impl StackPool {
     /// address space stays. Of the kept ones, a few per call, in turn, lose all but their top 16 KiB, so that one deep
     /// request does not keep a deep stack resident for ever.
     ///
-    /// Costs one system call (0.2 to 1 µs) per stack given back.
+    /// Costs one system call (0.2 to 1 µs) per stack given back. Page tables stay: 1/512 of the address space of all
+    /// stacks that were ever in use at once.
     pub fn trim(&self) -> Trimmed {
         self.storage.trim()
     }
 
-    /// What the pool has at the moment.
+    /// What the pool has at the moment. Costs a walk over the regions, some dozens at most.
     pub fn stats(&self) -> PoolStats {
         self.storage.stats()
     }
@@ -171,410 +149,4 @@ pub struct Trimmed {
     pub released: usize,
     /// Warm stacks that lost all but their top 16 KiB.
     pub shortened: usize,
-}
-
-/// What a pool and its stacks share.
-#[derive(Debug)]
-pub(crate) struct Storage {
-    layout: Layout,
-    /// Log2 of a stack's distance to the next, rounded down: the bits of a slot's address that tell neighbours apart.
-    colour_shift: u32,
-    stacks_max: usize,
-    warm_max: usize,
-    trim_max: usize,
-    in_use: Cell<usize>,
-    /// Most in use in this period, and in the one before.
-    peak: Cell<usize>,
-    peak_before: Cell<usize>,
-    /// Free slots with memory; the back is the most recently used.
-    warm: RefCell<VecDeque<usize>>,
-    /// Free slots without memory.
-    cold: RefCell<Vec<usize>>,
-    regions: RefCell<Regions>,
-}
-
-#[derive(Debug)]
-struct Regions {
-    list: Vec<Region>,
-    /// Slots of the last region that have left "fresh"; all slots of the others have.
-    used_of_last: usize,
-    guard: GuardKind,
-    /// Next warm stack to be shortened, as a position in `warm`.
-    deep_cursor: usize,
-}
-
-impl Storage {
-    fn new(config: StackConfig) -> Result<Self, FiberError> {
-        let page = region::page_bytes();
-        if !(16 << 10..=256 << 20).contains(&config.usable_bytes) {
-            return Err(FiberError::Config("usable_bytes must be between 16 KiB and 256 MiB"));
-        }
-        if !(1..=1024).contains(&config.guard_pages) {
-            return Err(FiberError::Config("guard_pages must be between 1 and 1024"));
-        }
-        if config.stacks_max == 0 {
-            return Err(FiberError::Config("stacks_max must be at least 1"));
-        }
-        let layout = Layout {
-            usable_bytes: config.usable_bytes.next_multiple_of(page),
-            guard_bytes: config.guard_pages * page,
-        };
-        Ok(Self {
-            layout,
-            colour_shift: layout.stride().ilog2(),
-            stacks_max: config.stacks_max,
-            warm_max: config.warm_max,
-            trim_max: config.trim_max,
-            in_use: Cell::new(0),
-            peak: Cell::new(0),
-            peak_before: Cell::new(0),
-            warm: RefCell::default(),
-            cold: RefCell::default(),
-            regions: RefCell::new(Regions {
-                list: Vec::new(),
-                used_of_last: 0,
-                guard: config.guard,
-                deep_cursor: 0,
-            }),
-        })
-    }
-
-    #[inline]
-    pub(crate) fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    #[inline]
-    pub(crate) fn colour_shift(&self) -> u32 {
-        self.colour_shift
-    }
-
-    #[inline]
-    fn take(&self) -> Result<usize, FiberError> {
-        let warm = self.warm.borrow_mut().pop_back();
-        let slot = match warm {
-            Some(slot) => slot,
-            None => self.take_without_memory()?,
-        };
-        let in_use = self.in_use.get() + 1;
-        self.in_use.set(in_use);
-        if in_use > self.peak.get() {
-            self.peak.set(in_use);
-        }
-        Ok(slot)
-    }
-
-    /// Puts a slot back; called by `Stack::drop` only.
-    #[inline]
-    pub(crate) fn put_back(&self, slot: usize) {
-        self.in_use.set(self.in_use.get() - 1);
-        self.warm.borrow_mut().push_back(slot);
-    }
-
-    #[cold]
-    fn take_without_memory(&self) -> Result<usize, FiberError> {
-        match self.cold.borrow_mut().pop() {
-            Some(slot) => Ok(slot),
-            None => self.regions.borrow_mut().take_fresh(self.in_use.get(), self.stacks_max, self.layout),
-        }
-    }
-
-    fn trim(&self) -> Trimmed {
-        let in_use = self.in_use.get();
-        let peak = self.peak.get().max(self.peak_before.get());
-        self.peak_before.set(self.peak.get());
-        self.peak.set(in_use);
-        let keep = (peak - in_use).min(self.warm_max);
-
-        let mut warm = self.warm.borrow_mut();
-        let mut cold = self.cold.borrow_mut();
-        let released = warm.len().saturating_sub(keep).min(self.trim_max);
-        for slot in warm.drain(..released) {
-            // SAFETY: I1: a warm slot has no fiber on it.
-            unsafe { region::discard(slot, self.layout, 0) };
-            cold.push(slot);
-        }
-        // A burst should not leave a list for a million entries behind.
-        if warm.capacity() > 1024 && warm.len() < warm.capacity() / 8 {
-            let room = warm.len() * 2;
-            warm.shrink_to(room);
-        }
-        Trimmed { released, shortened: self.shorten(&warm) }
-    }
-
-    /// Releases the deep part of the next few warm stacks.
-    fn shorten(&self, warm: &VecDeque<usize>) -> usize {
-        if self.layout.usable_bytes <= WARM_BYTES {
-            return 0;
-        }
-        let cursor = &mut self.regions.borrow_mut().deep_cursor;
-        let count = warm.len().min(DEEP_TRIMS);
-        for _ in 0..count {
-            *cursor = (*cursor + 1) % warm.len();
-            // SAFETY: I1: a warm slot has no fiber on it.
-            unsafe { region::discard(warm[*cursor], self.layout, WARM_BYTES) };
-        }
-        count
-    }
-
-    fn stats(&self) -> PoolStats {
-        let regions = self.regions.borrow();
-        let mapped = regions.list.iter().map(Region::stacks).sum::<usize>();
-        PoolStats {
-            in_use: self.in_use.get(),
-            in_use_peak: self.peak.get(),
-            warm: self.warm.borrow().len(),
-            cold: self.cold.borrow().len(),
-            mapped,
-            regions: regions.list.len(),
-            mapped_bytes: mapped * self.layout.stride(),
-            guard: regions.guard,
-        }
-    }
-
-    /// Unmaps the regions in which no stack is in use.
-    fn drop_idle_regions(&self) {
-        let mut warm = self.warm.borrow_mut();
-        let mut cold = self.cold.borrow_mut();
-        let mut regions = self.regions.borrow_mut();
-        let used_of_last = regions.used_of_last;
-        let last = regions.list.last().map(Region::start);
-
-        let mut free: Vec<usize> = warm.iter().chain(cold.iter()).copied().collect();
-        free.sort_unstable();
-        let free_in = |region: &Region| {
-            let from = free.partition_point(|&slot| slot < region.start());
-            free[from..].iter().take_while(|&&slot| region.contains(slot)).count()
-        };
-        let (idle, busy): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut regions.list).into_iter().partition(|region| {
-                let used = if Some(region.start()) == last { used_of_last } else { region.stacks() };
-                free_in(region) == used
-            });
-        let stays = |slot: &usize| busy.iter().any(|region| region.contains(*slot));
-        if busy.is_empty() {
-            warm.clear();
-            cold.clear();
-        } else {
-            warm.retain(&stays);
-            cold.retain(&stays);
-        }
-        drop(idle); // I3: their slots have left the lists.
-        regions.list = busy;
-        // Nobody takes from a pool that is gone; this only keeps the count true.
-        regions.used_of_last = regions.list.last().map_or(0, Region::stacks);
-    }
-}
-
-impl Regions {
-    fn take_fresh(&mut self, in_use: usize, stacks_max: usize, layout: Layout) -> Result<usize, FiberError> {
-        // Warm and cold are empty here, so what is in use is all there is.
-        if in_use >= stacks_max {
-            return Err(FiberError::StacksExhausted { stacks_max });
-        }
-        if self.list.last().is_none_or(|last| self.used_of_last == last.stacks()) {
-            let region = self.map_next(stacks_max - in_use, layout)?;
-            self.list.push(region);
-            self.used_of_last = 0;
-        }
-        let last = self.list.last().expect("a region was pushed if there was none");
-        let index = self.used_of_last;
-        self.guard = last.guard(index, self.guard)?;
-        self.used_of_last += 1;
-        Ok(last.slot(index))
-    }
-
-    /// Maps the next region: twice the last one's size, and less when the kernel does not have that much.
-    fn map_next(&self, stacks_left: usize, layout: Layout) -> Result<Region, FiberError> {
-        let wanted = self.list.last().map_or(REGION_STACKS_MIN, |last| last.stacks() * 2);
-        let mut stacks = wanted.min(REGION_STACKS_MAX).min(stacks_left);
-        loop {
-            match Region::map(stacks, layout) {
-                Err(FiberError::Map(_)) if stacks > REGION_STACKS_LEAST => stacks /= 2,
-                result => return result,
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn small(stacks_max: usize) -> StackPool {
-        StackPool::new(StackConfig { stacks_max, ..StackConfig::default() }).unwrap()
-    }
-
-    /// Pages in memory of the usable part of a slot, per mincore(2).
-    fn resident_pages(low: usize, high: usize) -> usize {
-        let page = region::page_bytes();
-        let low = low.next_multiple_of(page);
-        let mut pages = vec![0_u8; (high - low).div_ceil(page)];
-        // SAFETY: the range is mapped, and `pages` has a byte for each page of it.
-        let result =
-            unsafe { libc::mincore(ptr::with_exposed_provenance_mut(low), high - low, pages.as_mut_ptr()) };
-        assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
-        pages.iter().filter(|&&page| page & 1 == 1).count()
-    }
-    use std::ptr;
-
-    /// Makes the whole usable part resident.
-    fn touch(stack: &Stack) {
-        for address in (stack.low()..stack.high()).step_by(region::page_bytes()) {
-            // SAFETY: the stack is ours and no fiber is on it.
-            unsafe { ptr::with_exposed_provenance_mut::<u8>(address).write_volatile(1) };
-        }
-    }
-
-    #[test]
-    fn the_stack_given_back_last_is_taken_first() {
-        let pool = small(8);
-        let (a, b) = (pool.take().unwrap(), pool.take().unwrap());
-        let (low_a, low_b) = (a.low(), b.low());
-        assert_ne!(low_a, low_b);
-        pool.put(b);
-        pool.put(a);
-        assert_eq!(pool.take().unwrap().low(), low_a, "taken and dropped: it goes back on top");
-        let (first, second) = (pool.take().unwrap(), pool.take().unwrap());
-        assert_eq!((first.low(), second.low()), (low_a, low_b));
-    }
-
-    #[test]
-    fn more_stacks_than_the_bound_are_refused_until_one_is_given_back() {
-        let pool = small(2);
-        let (a, _b) = (pool.take().unwrap(), pool.take().unwrap());
-        assert!(matches!(pool.take(), Err(FiberError::StacksExhausted { stacks_max: 2 })));
-        pool.put(a);
-        assert!(pool.take().is_ok());
-    }
-
-    #[test]
-    fn sizes_out_of_bounds_are_configuration_errors() {
-        let default = StackConfig::default;
-        for config in [
-            StackConfig { usable_bytes: 4096, ..default() },
-            StackConfig { usable_bytes: usize::MAX, ..default() },
-            StackConfig { guard_pages: 0, ..default() },
-            StackConfig { guard_pages: 1 << 40, ..default() },
-            StackConfig { stacks_max: 0, ..default() },
-        ] {
-            assert!(matches!(StackPool::new(config.clone()), Err(FiberError::Config(_))), "{config:?}");
-        }
-    }
-
-    #[test]
-    fn a_stack_has_the_configured_size_rounded_up_to_pages() {
-        for (asked, got) in
-            [(64 << 10, 64 << 10), (100_000, 102_400), (256 << 10, 256 << 10), (1 << 20, 1 << 20)]
-        {
-            let pool = StackPool::new(StackConfig { usable_bytes: asked, ..StackConfig::default() }).unwrap();
-            let usable = pool.take().unwrap().usable_bytes();
-            assert!(usable <= got && usable + COLOUR_LOSS >= got, "{asked}: {usable}");
-        }
-    }
-    const COLOUR_LOSS: usize = 15 * 64;
-
-    #[test]
-    fn neighbouring_stacks_start_on_different_cache_lines() {
-        let pool = small(64);
-        let stacks: Vec<_> = (0..16).map(|_| pool.take().unwrap()).collect();
-        let mut lines: Vec<_> = stacks.iter().map(|stack| stack.high() % 4096 / 64).collect();
-        lines.sort_unstable();
-        lines.dedup();
-        assert_eq!(lines.len(), 16);
-    }
-
-    #[test]
-    fn trim_keeps_what_two_periods_needed_and_releases_the_rest() {
-        let pool = small(64);
-        let stacks: Vec<_> = (0..32).map(|_| pool.take().unwrap()).collect();
-        let bounds: Vec<_> = stacks.iter().map(|stack| (stack.low(), stack.high())).collect();
-        stacks.iter().for_each(touch);
-        drop(stacks);
-        assert_eq!(pool.trim().released, 0, "the period that just ended needed all 32");
-        assert_eq!(pool.trim().released, 0, "and so did the one before");
-        let resident = |bounds: &[(usize, usize)]| -> usize {
-            bounds.iter().map(|&(low, high)| resident_pages(low, high)).sum()
-        };
-        assert!(resident(&bounds) >= 32, "tops are kept");
-        assert_eq!(pool.trim().released, 32, "two quiet periods later none is needed");
-        assert_eq!(resident(&bounds), 0);
-        let stats = pool.stats();
-        assert_eq!((stats.in_use, stats.warm, stats.cold), (0, 0, 32));
-        assert!(bounds.contains(&{
-            let again = pool.take().unwrap();
-            (again.low(), again.high())
-        }));
-    }
-
-    #[test]
-    fn trim_takes_the_deep_part_of_warm_stacks_and_leaves_their_tops() {
-        let pool = small(4);
-        let stack = pool.take().unwrap();
-        touch(&stack);
-        let (low, high) = (stack.low(), stack.high());
-        drop(stack);
-        assert_eq!(resident_pages(low, high), 16);
-        let trimmed = pool.trim();
-        assert_eq!((trimmed.released, trimmed.shortened), (0, 1));
-        assert_eq!(resident_pages(low, high), WARM_BYTES / region::page_bytes());
-    }
-
-    #[test]
-    fn one_trim_releases_at_most_trim_max_oldest_first() {
-        let pool =
-            StackPool::new(StackConfig { stacks_max: 8, trim_max: 3, warm_max: 0, ..Default::default() })
-                .unwrap();
-        let stacks: Vec<_> = (0..8).map(|_| pool.take().unwrap()).collect();
-        let newest = stacks.last().unwrap().low();
-        for stack in stacks {
-            pool.put(stack);
-        }
-        assert_eq!([pool.trim().released, pool.trim().released], [3, 3]);
-        assert_eq!(pool.take().unwrap().low(), newest);
-        assert_eq!(pool.trim().released, 2);
-    }
-
-    #[test]
-    fn regions_double_so_that_many_stacks_are_few_mappings() {
-        let pool = small(1 << 20);
-        let stacks: Vec<_> = (0..20_000).map(|_| pool.take().unwrap()).collect();
-        let stats = pool.stats();
-        assert_eq!((stats.in_use, stats.regions), (20_000, 5));
-        drop(stacks);
-    }
-
-    #[test]
-    fn a_stack_outlives_its_pool() {
-        let pool = small(4);
-        let stack = pool.take().unwrap();
-        let idle = pool.take().unwrap();
-        drop(idle);
-        drop(pool);
-        touch(&stack);
-        let low = stack.low();
-        assert!(crate::registry::find(low).is_some());
-        drop(stack);
-    }
-
-    #[test]
-    fn dropping_a_pool_unmaps_idle_regions_and_keeps_those_with_a_stack_in_use() {
-        let pool = small(1 << 20);
-        let first_region: Vec<_> = (0..1024).map(|_| pool.take().unwrap()).collect();
-        let in_second = pool.take().unwrap();
-        let (first_low, second_low) = (first_region[0].low(), in_second.low());
-        drop(first_region);
-        drop(pool);
-        assert!(!is_mapped(first_low));
-        assert!(is_mapped(second_low));
-        drop(in_second);
-        assert!(!is_mapped(second_low), "the last stack takes the rest with it");
-    }
-
-    /// Whether the page at `address` is mapped: mincore(2) answers ENOMEM when it is not. Another test's thread may map
-    /// the same address meanwhile, so the answer is taken from the registry, which a region leaves before it is unmapped,
-    /// when it names no region.
-    fn is_mapped(address: usize) -> bool {
-        crate::registry::find(address).is_some()
-    }
 }

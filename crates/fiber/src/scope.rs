@@ -73,7 +73,8 @@ use std::{
 /// ```compile_fail,E0597
 /// tenfold_fiber::lend_scope(|| {}, |_| {}, |lender| {
 ///     let local = 1;
-///     drop(lender.lend(|| println!("{}", &local)));
+///     let borrowed = &local;
+///     drop(lender.lend(move || println!("{borrowed}")));
 /// });
 /// ```
 ///
