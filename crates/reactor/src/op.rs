@@ -7,10 +7,13 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::time::Instant;
 
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
+use rustix::time::Timespec;
 
 use crate::backend::{Interest, POLLIN, POLLOUT, RawOp};
 
@@ -157,6 +160,45 @@ impl Op<'_> {
         }
     }
 
+    /// Runs the operation on a plain thread: blocks in poll(2) and tries again, until `until`, or until `interrupt` is
+    /// readable.
+    ///
+    /// # Errors
+    /// The operation's; `TimedOut`; `ECANCELED` after an interrupt.
+    pub fn run_blocking(
+        &mut self,
+        until: Option<Instant>,
+        interrupt: Option<BorrowedFd<'_>>,
+    ) -> io::Result<usize> {
+        loop {
+            if let Some(outcome) = self.attempt() {
+                return outcome;
+            }
+            let raw = match self.lower() {
+                Lowered::Whole(RawOp::Poll { fd, bits }) => {
+                    return block_until_ready(fd, bits, until, interrupt).map(|bits| bits as usize);
+                }
+                Lowered::Whole(raw) | Lowered::Readiness(raw) => raw,
+            };
+            match raw {
+                RawOp::Recv { fd, .. } => block_until_ready(fd, POLLIN, until, interrupt)?,
+                RawOp::Send { fd, .. } => block_until_ready(fd, POLLOUT, until, interrupt)?,
+                RawOp::Poll { fd, bits } => block_until_ready(fd, bits, until, interrupt)?,
+                RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => return self.run_file(),
+            };
+        }
+    }
+
+    fn run_file(&mut self) -> io::Result<usize> {
+        Ok(match self {
+            Op::ReadAt { fd, buf, offset } => rustix::io::pread(*fd, &mut **buf, *offset)?,
+            Op::WriteAt { fd, buf, offset } => rustix::io::pwrite(*fd, buf, *offset)?,
+            Op::Fsync { fd, data_only: true } => rustix::fs::fdatasync(*fd).map(|()| 0)?,
+            Op::Fsync { fd, data_only: false } => rustix::fs::fsync(*fd).map(|()| 0)?,
+            _ => unreachable!("only file operations lower to file operations"),
+        })
+    }
+
     /// What to submit once the attempt would have waited.
     pub(crate) fn lower(&mut self) -> Lowered {
         match self {
@@ -203,6 +245,39 @@ pub(crate) enum Lowered {
     Whole(RawOp),
     /// The backend waits for readiness, then the operation is tried again.
     Readiness(RawOp),
+}
+
+/// poll(2) on a descriptor and, beside it, on one that interrupts.
+#[allow(unsafe_code, reason = "the descriptor was borrowed by the operation that waits")]
+fn block_until_ready(
+    fd: RawFd,
+    bits: u32,
+    until: Option<Instant>,
+    interrupt: Option<BorrowedFd<'_>>,
+) -> io::Result<u32> {
+    // SAFETY: `fd` is the number of a `BorrowedFd` in the `Op` that the caller holds over this call.
+    let waited = unsafe { BorrowedFd::borrow_raw(fd) };
+    let wanted = PollFlags::from_bits_truncate(bits as u16);
+    let mut fds = [PollFd::from_borrowed_fd(waited, wanted), PollFd::from_borrowed_fd(waited, wanted)];
+    let count = match interrupt {
+        Some(interrupt) => {
+            fds[1] = PollFd::from_borrowed_fd(interrupt, PollFlags::IN);
+            2
+        }
+        None => 1,
+    };
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let limit =
+            left.map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ });
+        match rustix::event::poll(&mut fds[..count], limit.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Ok(_) if count == 2 && !fds[1].revents().is_empty() => return Err(Errno::CANCELED.into()),
+            Ok(_) => return Ok(u32::from(fds[0].revents().bits())),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
 }
 
 fn ready(fd: BorrowedFd<'_>, bits: u32) -> Lowered {

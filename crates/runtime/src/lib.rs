@@ -1,3 +1,60 @@
 //! Schedules fibers on reactors; the same calls block a plain thread.
+//!
+//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`park`], [`sleep`], [`deadline`]), streams ([`net`]),
+//! and connections that wait without a fiber ([`feed`]). Out of scope: protocols, processes, signals.
+//!
+//! Every call that waits ends in [`park`], and nothing else decides how: on a fiber the thread goes on with other
+//! fibers, on a plain thread the call blocks. So the same code runs in a process, a thread, a pool or a fiber.
+//!
+//! ```
+//! use std::time::Duration;
+//! use tenfold_runtime::{Runtime, scope, sleep};
+//!
+//! fn greet() -> &'static str {
+//!     sleep(Duration::from_millis(1));
+//!     "hello"
+//! }
+//!
+//! assert_eq!(greet(), "hello"); // blocks this thread
+//! let runtime = Runtime::new(&Default::default())?;
+//! let words = runtime.run(|| {
+//!     scope(|scope| {
+//!         let first = scope.spawn(greet); // parks a fiber
+//!         let second = scope.spawn(greet);
+//!         [first.join().unwrap(), second.join().unwrap()]
+//!     })
+//! })?;
+//! assert_eq!(words, ["hello", "hello"]);
+//! # Ok::<(), tenfold_runtime::RuntimeError>(())
+//! ```
 
 #![forbid(unsafe_code)]
+
+pub mod park;
+
+mod cancel;
+mod error;
+mod join;
+mod local;
+mod remote;
+mod scheduler;
+mod scope;
+mod spawn;
+mod table;
+mod task;
+mod time;
+
+pub mod feed;
+pub mod net;
+pub mod sync;
+
+pub use cancel::CancelHandle;
+pub use error::RuntimeError;
+pub use join::{JoinError, JoinHandle};
+pub use local::Local;
+pub use remote::LoopHandle;
+pub use scheduler::{Runtime, RuntimeConfig, Watched, watched_loops};
+pub use scope::{Scope, ScopedJoinHandle, scope};
+pub use spawn::{Builder, current_loop, set_name, spawn, spawn_detached, yield_now};
+pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
+pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};

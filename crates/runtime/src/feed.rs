@@ -1,0 +1,359 @@
+//! Connections that wait for their next bytes without a fiber: no stack, no read buffer, no timer of their own per
+//! request.
+//!
+//! A server's connection is idle most of its life. It rests here as a boxed [`Dormant`], and the loop rouses it when
+//! bytes come, when the peer closes or when its time is over; roused, it starts a fiber and is an ordinary stream until
+//! it rests again. The kernel's receive operation stays armed over many requests, which saves one submission each.
+//!
+//! ```text
+//!            rest                      bytes, end, time-out, stop
+//!   fiber ─────────▶ dormant ────────────────────────────────────▶ rouse(news) ─▶ fiber …
+//!     ▲  │                 while a fiber runs, bytes gather in `pending`,
+//!     └──┘ read            at most PENDING_MAX: then the receive is stopped until they are read
+//! ```
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tenfold_reactor::Token;
+
+use crate::net::Socket;
+use crate::park;
+use crate::scheduler::{self, Scheduler};
+use crate::table::FiberId;
+
+/// Most bytes that wait for a fiber to read them; the peer's further bytes stay in the kernel.
+const PENDING_MAX: usize = 64 * 1024;
+
+/// Names a feed of this thread's loop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedId(FiberId);
+
+/// Somebody who rests until there is news. Boxed once for each connection; the box goes to and fro.
+pub trait Dormant: 'static {
+    /// Called by the loop, not on a fiber: it must not wait. Usually starts a fiber with what it got.
+    fn rouse(self: Box<Self>, feed: FeedId, news: News<'_>);
+}
+
+/// Why a [`Dormant`] was roused.
+#[derive(Debug)]
+pub enum News<'a> {
+    /// Bytes that came; valid during the call.
+    Bytes(&'a [u8]),
+    /// The peer has closed its side, or the connection broke.
+    End(io::Result<()>),
+    /// Nothing came until the time given to [`rest`].
+    TimedOut,
+    /// The loop is about to end, or [`stop_resting`] was called.
+    Stopping,
+}
+
+#[derive(Default)]
+pub(crate) struct Feeds {
+    records: RefCell<Vec<Record>>,
+    free: RefCell<Vec<u32>>,
+    resting: Cell<usize>,
+}
+
+#[derive(Default)]
+struct Record {
+    generation: u32,
+    /// The receive stream is armed.
+    open: bool,
+    /// A cancel of it is on its way.
+    closing: bool,
+    /// The idle timer is armed; it may be older than `rests_until` and then only renews itself.
+    timer: bool,
+    socket: Option<Arc<Socket>>,
+    dormant: Option<Box<dyn Dormant>>,
+    rests_until: Option<Instant>,
+    pending: Vec<u8>,
+    ended: Option<io::Result<()>>,
+    waiter: Option<FiberId>,
+}
+
+/// Lets a connection rest until `until`. Called on its fiber, which then ends.
+///
+/// # Errors
+/// The dormant goes back when bytes or an end are there already: read on.
+pub fn rest(
+    feed: Option<FeedId>,
+    socket: &Arc<Socket>,
+    dormant: Box<dyn Dormant>,
+    until: Instant,
+) -> Result<(), (FeedId, Box<dyn Dormant>)> {
+    scheduler::with_current(|scheduler| {
+        let id = feed.map_or_else(|| scheduler.feeds.insert(scheduler, socket), |feed| feed.0);
+        scheduler.feeds.rest(scheduler, id, dormant, until)
+    })
+    .expect("connections rest on a loop")
+}
+
+/// Reads what has come for a connection that is awake. Waits as any read does; 0 is the end of the stream.
+///
+/// # Errors
+/// The connection's, `TimedOut` or `ECANCELED`.
+pub fn read(feed: FeedId, into: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+    loop {
+        let taken = scheduler::with_current(|scheduler| scheduler.feeds.take(scheduler, feed.0, into))
+            .expect("a feed is read on its loop");
+        if let Some(outcome) = taken {
+            return outcome;
+        }
+        park::check(park::park(until))?;
+    }
+}
+
+/// Ends a feed. The socket closes when its last owner lets go and the kernel has let go of the receive.
+pub fn close(feed: FeedId) {
+    scheduler::with_current(|scheduler| scheduler.feeds.remove(scheduler, feed.0));
+}
+
+/// Ends a feed and gives the bytes that have come and were not read, so that the socket can be read directly, or by
+/// another thread. Waits until the kernel has let go of the receive.
+pub fn detach(feed: FeedId) -> io::Result<Vec<u8>> {
+    loop {
+        let done = scheduler::with_current(|scheduler| scheduler.feeds.stop_receiving(scheduler, feed.0))
+            .expect("a feed is detached on its loop");
+        if done {
+            break;
+        }
+        park::check(park::park(None))?;
+    }
+    let rest = scheduler::with_current(|scheduler| {
+        let rest = scheduler.feeds.with(feed.0, |record| std::mem::take(&mut record.pending));
+        scheduler.feeds.remove(scheduler, feed.0);
+        rest
+    });
+    Ok(rest.flatten().unwrap_or_default())
+}
+
+/// The number of connections that rest on this loop.
+pub fn resting() -> usize {
+    scheduler::with_current(|scheduler| scheduler.feeds.resting.get()).unwrap_or(0)
+}
+
+/// Rouses every connection that rests on this loop with [`News::Stopping`].
+pub fn stop_resting() {
+    scheduler::with_current_rc(|scheduler| scheduler.feeds.stop_all(scheduler));
+}
+
+impl Feeds {
+    fn with<R>(&self, id: FiberId, look: impl FnOnce(&mut Record) -> R) -> Option<R> {
+        let mut records = self.records.borrow_mut();
+        let record = records.get_mut(id.index as usize)?;
+        (record.generation == id.generation).then(|| look(record))
+    }
+
+    fn insert(&self, scheduler: &Scheduler, socket: &Arc<Socket>) -> FiberId {
+        socket.arrive(scheduler);
+        let mut records = self.records.borrow_mut();
+        let index = self.free.borrow_mut().pop().unwrap_or_else(|| {
+            records.push(Record::default());
+            (records.len() - 1) as u32
+        });
+        let record = &mut records[index as usize];
+        record.socket = Some(socket.clone());
+        FiberId { index, generation: record.generation }
+    }
+
+    fn remove(&self, scheduler: &Scheduler, id: FiberId) {
+        let removed = self.with(id, |record| {
+            let next =
+                Record { generation: FiberId::next_generation(record.generation), ..Record::default() };
+            std::mem::replace(record, next)
+        });
+        let Some(record) = removed else { return };
+        if let (true, Some(socket)) = (record.open && !record.closing, &record.socket) {
+            scheduler.reactor().close_stream(socket.as_fd(), Token::receive(id.pack()));
+        }
+        self.free.borrow_mut().push(id.index);
+        // `record` is dropped here, outside of the borrow: closing its socket calls back into the scheduler.
+    }
+
+    fn rest(
+        &self,
+        scheduler: &Scheduler,
+        id: FiberId,
+        dormant: Box<dyn Dormant>,
+        until: Instant,
+    ) -> Result<(), (FeedId, Box<dyn Dormant>)> {
+        let mut dormant = Some(dormant);
+        let arm = self.with(id, |record| {
+            if !record.pending.is_empty() || record.ended.is_some() {
+                return false;
+            }
+            record.pending = Vec::new();
+            record.dormant = dormant.take();
+            record.rests_until = Some(until);
+            !std::mem::replace(&mut record.timer, true)
+        });
+        if let Some(dormant) = dormant {
+            return Err((FeedId(id), dormant));
+        }
+        self.resting.set(self.resting.get() + 1);
+        if arm == Some(true) {
+            scheduler.add_feed_timer(until, id.pack());
+        }
+        self.open(scheduler, id);
+        Ok(())
+    }
+
+    /// Arms the receive, unless it is armed or over.
+    fn open(&self, scheduler: &Scheduler, id: FiberId) {
+        let socket = self.with(id, |record| {
+            let shut = !record.open && record.ended.is_none();
+            shut.then(|| {
+                record.open = true;
+                record.closing = false;
+                record.socket.clone()
+            })
+            .flatten()
+        });
+        if let Some(Some(socket)) = socket {
+            scheduler.reactor().open_receive(socket.as_fd(), Token::receive(id.pack()));
+        }
+    }
+
+    /// Moves pending bytes out; `None` when the caller has to wait.
+    fn take(&self, scheduler: &Scheduler, id: FiberId, into: &mut [u8]) -> Option<io::Result<usize>> {
+        let running = scheduler.running();
+        let taken = self.with(id, |record| {
+            let count = record.pending.len().min(into.len());
+            if count > 0 {
+                into[..count].copy_from_slice(&record.pending[..count]);
+                record.pending.drain(..count);
+                return Some(Ok(count));
+            }
+            if let Some(outcome) = &record.ended {
+                return Some(match outcome {
+                    Ok(()) => Ok(0),
+                    Err(error) => Err(copy_of(error)),
+                });
+            }
+            record.waiter = running;
+            None
+        });
+        // The receive goes on as soon as there is room again.
+        if taken.as_ref().is_none_or(Option::is_none) {
+            self.open(scheduler, id);
+        }
+        taken.unwrap_or_else(|| Some(Err(io::ErrorKind::NotConnected.into())))
+    }
+
+    /// True once the kernel does not receive any more.
+    fn stop_receiving(&self, scheduler: &Scheduler, id: FiberId) -> bool {
+        let running = scheduler.running();
+        let close = self.with(id, |record| {
+            record.waiter = running;
+            (record.open, record.open && !std::mem::replace(&mut record.closing, true), record.socket.clone())
+        });
+        let Some((open, close, socket)) = close else { return true };
+        if let (true, Some(socket)) = (close, socket) {
+            scheduler.reactor().close_stream(socket.as_fd(), Token::receive(id.pack()));
+        }
+        !open
+    }
+
+    fn take_dormant(&self, id: FiberId) -> Option<Box<dyn Dormant>> {
+        let dormant = self.with(id, |record| record.dormant.take()).flatten();
+        if dormant.is_some() {
+            self.resting.set(self.resting.get() - 1);
+        }
+        dormant
+    }
+
+    pub(crate) fn received(&self, scheduler: &Scheduler, token: Token, bytes: &[u8]) {
+        let id = FiberId::unpack(token.value());
+        if let Some(dormant) = self.take_dormant(id) {
+            dormant.rouse(FeedId(id), News::Bytes(bytes));
+            return;
+        }
+        let next = self.with(id, |record| {
+            record.pending.extend_from_slice(bytes);
+            let full = record.pending.len() >= PENDING_MAX && record.open;
+            let stop = (full && !std::mem::replace(&mut record.closing, full)).then(|| record.socket.clone());
+            (record.waiter.take(), stop.flatten())
+        });
+        let Some((waiter, stop)) = next else { return };
+        if let Some(socket) = stop {
+            scheduler.reactor().close_stream(socket.as_fd(), token);
+        }
+        if let Some(waiter) = waiter {
+            scheduler.wake(waiter);
+        }
+    }
+
+    pub(crate) fn ended(&self, scheduler: &Scheduler, token: Token, outcome: io::Result<()>) {
+        let id = FiberId::unpack(token.value());
+        let waiter = self.with(id, |record| {
+            record.open = false;
+            record.ended = Some(match &outcome {
+                Ok(()) => Ok(()),
+                Err(error) => Err(copy_of(error)),
+            });
+            record.waiter.take()
+        });
+        if let Some(dormant) = self.take_dormant(id) {
+            dormant.rouse(FeedId(id), News::End(outcome));
+        } else if let Some(Some(waiter)) = waiter {
+            scheduler.wake(waiter);
+        }
+    }
+
+    /// The receive has stopped: for want of buffers, or because it was told to.
+    pub(crate) fn paused(&self, scheduler: &Scheduler, token: Token) {
+        let id = FiberId::unpack(token.value());
+        let next = self.with(id, |record| {
+            record.open = false;
+            let told = std::mem::take(&mut record.closing);
+            (record.waiter.take(), !told || record.dormant.is_some())
+        });
+        let Some((waiter, reopen)) = next else { return };
+        if reopen {
+            self.open(scheduler, id);
+        }
+        if let Some(waiter) = waiter {
+            scheduler.wake(waiter);
+        }
+    }
+
+    /// An idle timer: usually it is older than the last request and is only renewed.
+    pub(crate) fn timer(&self, scheduler: &Scheduler, packed: u64) {
+        let id = FiberId::unpack(packed);
+        let now = scheduler.reactor().now();
+        let renew = self.with(id, |record| {
+            let until = record.rests_until.filter(|_| record.dormant.is_some());
+            record.timer = until.is_some_and(|until| until > now);
+            until
+        });
+        match renew.flatten() {
+            Some(until) if until > now => drop(scheduler.add_feed_timer(until, packed)),
+            Some(_) => {
+                if let Some(dormant) = self.take_dormant(id) {
+                    dormant.rouse(FeedId(id), News::TimedOut);
+                }
+            }
+            None => {}
+        }
+    }
+
+    pub(crate) fn stop_all(&self, _scheduler: &Scheduler) {
+        let count = self.records.borrow().len() as u32;
+        for index in 0..count {
+            let generation = self.records.borrow()[index as usize].generation;
+            let id = FiberId { index, generation };
+            if let Some(dormant) = self.take_dormant(id) {
+                dormant.rouse(FeedId(id), News::Stopping);
+            }
+        }
+    }
+}
+
+/// `io::Error` cannot be cloned; its kind and number are what callers look at.
+fn copy_of(error: &io::Error) -> io::Error {
+    error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)
+}

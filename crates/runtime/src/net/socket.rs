@@ -1,0 +1,67 @@
+//! The descriptor under every stream, and its home: the loop that knows it.
+//!
+//! An epoll loop keeps a table by descriptor number, so it has to be told when a number is new to it and when it is about
+//! to be closed. A socket may move between threads (a pool takes a connection, an idle thread takes a request); the next
+//! loop that waits for it becomes its home.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use tenfold_reactor::Op;
+
+use crate::park;
+use crate::scheduler::{self, Scheduler};
+
+/// An open socket, shared by whoever reads, writes or waits for it; closed when the last of them lets go.
+#[derive(Debug)]
+pub struct Socket {
+    fd: OwnedFd,
+    /// The number of the loop that knows the descriptor; 0 for none.
+    home: AtomicU32,
+}
+
+impl Socket {
+    /// Takes a descriptor. It should be non-blocking if a loop will use it.
+    pub fn new(fd: OwnedFd) -> Socket {
+        Socket { fd, home: AtomicU32::new(0) }
+    }
+
+    /// Makes the running loop the socket's home.
+    #[inline]
+    pub(crate) fn arrive(&self, scheduler: &Scheduler) {
+        if self.home.load(Ordering::Relaxed) != scheduler.id {
+            self.home.store(scheduler.id, Ordering::Relaxed);
+            scheduler.reactor().adopt(&self.fd);
+        }
+    }
+
+    /// Says that another thread or process will use the socket from now on. Nobody may be waiting for it.
+    pub fn leave(&self) {
+        scheduler::with_current(|scheduler| {
+            if self.home.load(Ordering::Relaxed) == scheduler.id {
+                self.home.store(0, Ordering::Relaxed);
+                scheduler.reactor().forget(&self.fd);
+            }
+        });
+    }
+
+    /// Runs an operation on this socket; see [`park::run`].
+    pub(crate) fn run(&self, op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
+        scheduler::with_current(|scheduler| self.arrive(scheduler));
+        park::run(op, until)
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

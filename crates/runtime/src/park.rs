@@ -1,0 +1,286 @@
+//! The only place that decides how a wait is done: on a fiber, park it and let the thread go on; on a plain thread or in
+//! a serial process, make the blocking system call.
+//!
+//! Two kinds of waits end here: for the kernel ([`run`]: an operation of the reactor) and for other code ([`park`] and
+//! [`Waiter::wake`]: channels, locks, joins). Both respect the task's deadline and its cancellation.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use tenfold_reactor::{Op, Token};
+
+use crate::cancel::ThreadCancel;
+use crate::remote;
+use crate::scheduler::{self, Scheduler};
+use crate::table::FiberId;
+use crate::task;
+
+/// Why a [`park`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unparked {
+    /// Somebody has woken it; spurious wake-ups are possible, so look at what was waited for.
+    Woken,
+    /// The given time or the task's deadline has passed.
+    TimedOut,
+    /// The task was cancelled.
+    Cancelled,
+}
+
+/// Whoever calls this, as somebody to wake later. Any thread may do that.
+#[derive(Clone, Debug)]
+pub struct Waiter(Kind);
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Fiber { scheduler: u32, fiber: FiberId },
+    Thread(Arc<ThreadParker>),
+}
+
+#[derive(Debug)]
+struct ThreadParker {
+    woken: AtomicBool,
+    thread: Thread,
+}
+
+thread_local! {
+    static PARKER: RefCell<Option<Arc<ThreadParker>>> = const { RefCell::new(None) };
+}
+
+impl Waiter {
+    /// The running fiber, or the thread where there is none (or where it must not park, see [`inline`]).
+    #[inline]
+    pub fn current() -> Waiter {
+        match fiber_that_may_park() {
+            Some((scheduler, fiber)) => Waiter(Kind::Fiber { scheduler, fiber }),
+            None => Waiter(Kind::Thread(thread_parker())),
+        }
+    }
+
+    /// Makes the present or next [`park`] of the waiter return. Cost: a queue push for a fiber of the same thread, a lock
+    /// and perhaps a system call for others.
+    #[inline]
+    pub fn wake(&self) {
+        match &self.0 {
+            Kind::Fiber { scheduler, fiber } => remote::wake(*scheduler, *fiber),
+            Kind::Thread(parker) => {
+                parker.woken.store(true, Ordering::Release);
+                parker.thread.unpark();
+            }
+        }
+    }
+}
+
+/// Waits until the [`Waiter`] of the calling code is woken, until `until`, until the task's deadline, or until it is
+/// cancelled. A wake-up that came before is not lost.
+#[inline]
+pub fn park(until: Option<Instant>) -> Unparked {
+    if fiber_that_may_park().is_some() {
+        return scheduler::with_current_rc(|scheduler| park_fiber(scheduler, until));
+    }
+    park_thread(until)
+}
+
+fn park_fiber(scheduler: &Scheduler, until: Option<Instant>) -> Unparked {
+    let (deadline, cancelled) =
+        scheduler.with_running(|record| (record.task.deadline, record.task.cancelled)).unwrap_or_default();
+    if cancelled {
+        return Unparked::Cancelled;
+    }
+    let limit = earlier(until, deadline);
+    if scheduler.park_running(limit) {
+        return Unparked::TimedOut;
+    }
+    match scheduler.with_running(|record| record.task.cancelled) {
+        Some(true) => Unparked::Cancelled,
+        _ => Unparked::Woken,
+    }
+}
+
+fn park_thread(until: Option<Instant>) -> Unparked {
+    let (limit, cancel) = thread_limits(until);
+    let parker = thread_parker();
+    loop {
+        if is_cancelled(&cancel) {
+            return Unparked::Cancelled;
+        }
+        if parker.woken.swap(false, Ordering::Acquire) {
+            return Unparked::Woken;
+        }
+        match limit {
+            None => std::thread::park(),
+            Some(limit) => match limit.checked_duration_since(Instant::now()) {
+                Some(left) if !left.is_zero() => std::thread::park_timeout(left),
+                _ => return Unparked::TimedOut,
+            },
+        }
+    }
+}
+
+/// Runs an operation: at once if it can be done, else when the kernel says so. Returns when nobody uses its buffers any
+/// more.
+///
+/// # Errors
+/// The operation's own; `TimedOut` after `until` or the task's deadline; `ECANCELED` when the task was cancelled. A
+/// result that arrived before is returned instead of either.
+pub fn run(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
+    match fiber_that_may_park() {
+        Some((_, fiber)) => scheduler::with_current_rc(|scheduler| run_on_fiber(scheduler, fiber, op, until)),
+        None => run_on_thread(op, until),
+    }
+}
+
+fn run_on_fiber(
+    scheduler: &Scheduler,
+    fiber: FiberId,
+    op: &mut Op<'_>,
+    until: Option<Instant>,
+) -> io::Result<usize> {
+    let mut ended = Unparked::Woken;
+    let mut limit = None;
+    let outcome = scheduler.reactor().run(op, Token(fiber.pack()), |pending| {
+        if ended != Unparked::Woken {
+            // The cancel is on its way: its target's own completion is what has to be waited for now.
+            scheduler.park_running(None);
+            return;
+        }
+        if limit.is_none() {
+            let deadline = scheduler.with_running(|record| record.task.deadline).flatten();
+            limit = Some(earlier(until, deadline));
+        }
+        let cancelled = scheduler.with_running(|record| record.task.cancelled) == Some(true);
+        ended = match cancelled {
+            true => Unparked::Cancelled,
+            false if scheduler.park_running(limit.flatten()) => Unparked::TimedOut,
+            false if scheduler.with_running(|record| record.task.cancelled) == Some(true) => {
+                Unparked::Cancelled
+            }
+            false => return,
+        };
+        pending.cancel();
+    });
+    name_the_end(outcome, ended)
+}
+
+fn run_on_thread(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
+    let (limit, cancel) = thread_limits(until);
+    if is_cancelled(&cancel) {
+        return Err(cancelled());
+    }
+    let interrupt = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref()).map(AsFd::as_fd);
+    let outcome = op.run_blocking(limit, interrupt);
+    let ended = if is_cancelled(&cancel) { Unparked::Cancelled } else { Unparked::Woken };
+    name_the_end(outcome, ended)
+}
+
+/// A cancelled operation says `ECANCELED` whatever the reason was.
+fn name_the_end(outcome: io::Result<usize>, ended: Unparked) -> io::Result<usize> {
+    match outcome {
+        Err(error) if error.raw_os_error() == Some(ECANCELED) && ended == Unparked::TimedOut => {
+            Err(io::ErrorKind::TimedOut.into())
+        }
+        other => other,
+    }
+}
+
+const ECANCELED: i32 = 125;
+
+/// The error of a wait that was cancelled.
+pub fn cancelled() -> io::Error {
+    io::Error::from_raw_os_error(ECANCELED)
+}
+
+/// Whether an error means that the task was cancelled.
+pub fn is_cancellation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(ECANCELED)
+}
+
+/// Turns the end of a [`park`] into a result, for waits that report as I/O does.
+///
+/// # Errors
+/// `TimedOut` or `ECANCELED`.
+pub fn check(ended: Unparked) -> io::Result<()> {
+    match ended {
+        Unparked::Woken => Ok(()),
+        Unparked::TimedOut => Err(io::ErrorKind::TimedOut.into()),
+        Unparked::Cancelled => Err(cancelled()),
+    }
+}
+
+/// Runs `f` so that its waits block the thread, although it runs on a fiber: how the model `event` runs a handler that
+/// was written for threads.
+pub fn inline<R>(f: impl FnOnce() -> R) -> R {
+    with_inline(true, f)
+}
+
+/// Runs `f` so that its waits park the fiber, inside of [`inline`]: the connection's own reads and writes do not hold the
+/// loop, whatever its handler does.
+pub fn parking<R>(f: impl FnOnce() -> R) -> R {
+    with_inline(false, f)
+}
+
+fn with_inline<R>(inline: bool, f: impl FnOnce() -> R) -> R {
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            task::with(|task| task.inline = self.0);
+        }
+    }
+    let _restore = Restore(task::with(|task| std::mem::replace(&mut task.inline, inline)));
+    f()
+}
+
+/// The task's deadline: the nearest one of [`crate::deadline`]'s that are open.
+pub fn current_deadline() -> Option<Instant> {
+    task::with(|task| task.deadline)
+}
+
+/// Whether the calling code waits by parking a fiber.
+pub fn parks() -> bool {
+    fiber_that_may_park().is_some()
+}
+
+#[inline]
+fn fiber_that_may_park() -> Option<(u32, FiberId)> {
+    if !tenfold_fiber::may_suspend() {
+        return None;
+    }
+    scheduler::with_current(|scheduler| {
+        let id = scheduler.running()?;
+        let inline = scheduler.with_running(|record| record.task.inline)?;
+        (!inline).then_some((scheduler.id, id))
+    })
+    .flatten()
+}
+
+fn thread_parker() -> Arc<ThreadParker> {
+    PARKER.with_borrow_mut(|parker| {
+        let fresh = || ThreadParker { woken: AtomicBool::new(false), thread: std::thread::current() };
+        parker.get_or_insert_with(|| Arc::new(fresh())).clone()
+    })
+}
+
+fn thread_limits(until: Option<Instant>) -> (Option<Instant>, Option<Arc<ThreadCancel>>) {
+    task::with(|task| (earlier(until, task.deadline), task.thread_cancel.clone()))
+}
+
+fn is_cancelled(cancel: &Option<Arc<ThreadCancel>>) -> bool {
+    cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
+}
+
+pub(crate) fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option<Instant> {
+    match (first, second) {
+        (Some(first), Some(second)) => Some(first.min(second)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// A time so far away that it means "never" (136 years), for time-outs that would overflow.
+pub(crate) fn after(delay: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
+}

@@ -1,0 +1,502 @@
+//! The scheduler of one thread: a run queue of fibers over a reactor.
+//!
+//! One turn of its loop, run by the thread that called [`Runtime::run`]:
+//!
+//! ```text
+//!   resume ready fibers, first in first out, at most 64 or 500 µs
+//!     → take messages of other threads
+//!     → let the reactor submit, and sleep only if nothing is ready
+//!     → dispatch completions and timers: they fill the run queue
+//! ```
+//!
+//! The bound on resumes keeps fibers that never wait from starving those that wait for the kernel. A fiber never leaves
+//! its thread.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use tenfold_fiber::overflow::AltStack;
+use tenfold_fiber::trace::TracedThread;
+use tenfold_fiber::{Beat, Fiber, FiberError, Resume, StackConfig, StackPool};
+use tenfold_reactor::{Event, Reactor, ReactorConfig};
+
+use crate::error::RuntimeError;
+use crate::feed::Feeds;
+use crate::remote::{self, LoopHandle, Message, Remote};
+use crate::table::{FiberId, Record, State, Table};
+use crate::task::Task;
+
+/// Most fibers that run before I/O is looked at again.
+const RESUMES_PER_TURN: usize = 64;
+/// Longest time that fibers run before I/O is looked at again; the clock is read after every eighth of them.
+const TURN: Duration = Duration::from_micros(500);
+/// Most completions that are dispatched before fibers run again.
+const EVENTS_PER_TURN: usize = 1024;
+/// How often memory of stacks that are not needed any more is given back.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// How long fibers that are still alive when the main one has returned get to notice that they were cancelled.
+const END_GRACE: Duration = Duration::from_secs(5);
+
+/// What a timer's value means: the bits above a fiber's packed number.
+const TIMER_FEED: u64 = 1 << 62;
+const TIMER_TRIM: u64 = 1 << 63;
+
+/// How a runtime is made.
+#[derive(Clone, Debug)]
+pub struct RuntimeConfig {
+    /// The reactor's settings.
+    pub reactor: ReactorConfig,
+    /// Usable bytes of a fiber's stack; default 64 KiB. See [`crate::Builder::stack_bytes`] for single fibers.
+    pub stack_bytes: usize,
+    /// Most fibers of this thread; default 1,048,576.
+    pub fibers_max: usize,
+}
+
+impl Default for RuntimeConfig {
+    fn default() -> Self {
+        RuntimeConfig { reactor: ReactorConfig::default(), stack_bytes: 64 << 10, fibers_max: 1 << 20 }
+    }
+}
+
+/// Runs fibers on the calling thread.
+#[derive(Debug)]
+pub struct Runtime {
+    scheduler: Rc<Scheduler>,
+}
+
+pub(crate) struct Scheduler {
+    pub(crate) id: u32,
+    reactor: Reactor,
+    table: RefCell<Table>,
+    ready: RefCell<VecDeque<FiberId>>,
+    running: Cell<Option<FiberId>>,
+    pub(crate) feeds: Feeds,
+    remote: Arc<Remote>,
+    messages: RefCell<Vec<Message>>,
+    stacks: RefCell<Vec<(usize, Rc<StackPool>)>>,
+    stack_bytes: usize,
+    fibers_max: usize,
+    trim_armed: Cell<bool>,
+    beat: Arc<Beat>,
+    _overflow: Option<AltStack>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Scheduler>>> = const { RefCell::new(None) };
+}
+
+/// Runs `f` on this thread's scheduler, if it has one. `f` must not switch fibers.
+#[inline]
+pub(crate) fn with_current<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
+    CURRENT.with_borrow(|current| current.as_deref().map(f))
+}
+
+/// As [`with_current`], for a caller that knows that there is one and that may switch fibers: the thread-local is not
+/// borrowed meanwhile.
+#[inline]
+pub(crate) fn with_current_rc<R>(f: impl FnOnce(&Scheduler) -> R) -> R {
+    let scheduler = CURRENT.with_borrow(|current| current.clone()).expect("a running fiber has a scheduler");
+    f(&scheduler)
+}
+
+impl Runtime {
+    /// Makes a runtime for the calling thread.
+    ///
+    /// # Errors
+    /// When the kernel refuses what a reactor or the stacks need.
+    pub fn new(config: &RuntimeConfig) -> Result<Runtime, RuntimeError> {
+        Ok(Runtime { scheduler: Rc::new(Scheduler::new(config)?) })
+    }
+
+    /// Runs `main` on a fiber, and everything that it starts, until it returns. Fibers that are alive then are cancelled,
+    /// and get five seconds to end; what ignores that is leaked, stack and all.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Nested`] when this thread runs a loop already.
+    ///
+    /// # Panics
+    /// With the panic of `main`.
+    pub fn run<T: 'static>(&self, main: impl FnOnce() -> T + 'static) -> Result<T, RuntimeError> {
+        let _entered = Entered::enter(&self.scheduler)?;
+        let result = Rc::new(RefCell::new(None));
+        let slot = result.clone();
+        let main = move || {
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(main));
+            *slot.borrow_mut() = Some(outcome);
+        };
+        let id = self.scheduler.start("main", None, Task::default(), main).map_err(|failed| failed.0)?;
+        self.scheduler.drive(|| self.scheduler.table.borrow_mut().get(id).is_none())?;
+        self.scheduler.end()?;
+        let outcome = result.borrow_mut().take().expect("the main fiber has ended and left its result");
+        outcome.map_or_else(|panic| std::panic::resume_unwind(panic), Ok)
+    }
+
+    /// `"io_uring"` or `"epoll"`.
+    pub fn backend_name(&self) -> &'static str {
+        self.scheduler.reactor.backend_name()
+    }
+
+    /// A way to this loop for other threads.
+    pub fn handle(&self) -> LoopHandle {
+        LoopHandle(self.scheduler.remote.clone())
+    }
+}
+
+/// Makes the scheduler the thread's own for as long as it lives.
+struct Entered {
+    _watched: Option<Arc<Watched>>,
+}
+
+impl Entered {
+    fn enter(scheduler: &Rc<Scheduler>) -> Result<Entered, RuntimeError> {
+        CURRENT.with_borrow_mut(|current| match current {
+            Some(_) => Err(RuntimeError::Nested),
+            None => {
+                *current = Some(scheduler.clone());
+                Ok(())
+            }
+        })?;
+        Ok(Entered { _watched: watch(&scheduler.beat) })
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.take();
+    }
+}
+
+impl Scheduler {
+    fn new(config: &RuntimeConfig) -> Result<Scheduler, RuntimeError> {
+        static IDS: AtomicU32 = AtomicU32::new(1);
+        let reactor = Reactor::new(&config.reactor)?;
+        let remote = Arc::new(Remote::new(reactor.waker()));
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        remote::register(id, &remote);
+        // Without the handler an overflow is a bare SIGSEGV; where it cannot be installed that is what is left.
+        let overflow = tenfold_fiber::overflow::install()
+            .and_then(|()| tenfold_fiber::overflow::install_for_thread())
+            .inspect_err(|error| tracing::warn!(%error, "stack overflows will not be reported by name"));
+        Ok(Scheduler {
+            id,
+            reactor,
+            table: RefCell::default(),
+            ready: RefCell::default(),
+            running: Cell::new(None),
+            feeds: Feeds::default(),
+            remote,
+            messages: RefCell::default(),
+            stacks: RefCell::default(),
+            stack_bytes: config.stack_bytes,
+            fibers_max: config.fibers_max,
+            trim_armed: Cell::new(false),
+            beat: Arc::default(),
+            _overflow: overflow.ok(),
+        })
+    }
+
+    pub(crate) fn reactor(&self) -> &Reactor {
+        &self.reactor
+    }
+
+    pub(crate) fn handle(&self) -> LoopHandle {
+        LoopHandle(self.remote.clone())
+    }
+
+    /// The fiber on the thread; `None` when the loop itself runs.
+    #[inline]
+    pub(crate) fn running(&self) -> Option<FiberId> {
+        self.running.get()
+    }
+
+    #[inline]
+    pub(crate) fn with_running<R>(&self, look: impl FnOnce(&mut Record) -> R) -> Option<R> {
+        let id = self.running.get()?;
+        self.table.borrow_mut().get(id).map(look)
+    }
+
+    /// Starts a fiber; it runs when its turn comes.
+    ///
+    /// On failure what was to run goes back.
+    pub(crate) fn start<F: FnOnce() + 'static>(
+        &self,
+        name: &'static str,
+        stack_bytes: Option<usize>,
+        task: Task,
+        f: F,
+    ) -> Result<FiberId, (RuntimeError, F)> {
+        let stack = match self.take_stack(stack_bytes.unwrap_or(self.stack_bytes)) {
+            Ok(stack) => stack,
+            Err(error) => return Err((error.into(), f)),
+        };
+        let id = self.table.borrow_mut().insert(Fiber::new(stack, name, f), name, task);
+        self.ready.borrow_mut().push_back(id);
+        Ok(id)
+    }
+
+    fn take_stack(&self, bytes: usize) -> Result<tenfold_fiber::Stack, FiberError> {
+        let mut pools = self.stacks.borrow_mut();
+        if let Some((_, pool)) = pools.iter().find(|(size, _)| *size == bytes) {
+            return pool.take();
+        }
+        let config =
+            StackConfig { usable_bytes: bytes, stacks_max: self.fibers_max, ..StackConfig::default() };
+        let pool = Rc::new(StackPool::new(config)?);
+        let stack = pool.take();
+        pools.push((bytes, pool));
+        stack
+    }
+
+    fn put_stack(&self, stack: tenfold_fiber::Stack) {
+        let bytes = stack.usable_bytes();
+        let pools = self.stacks.borrow();
+        // Sizes are whole pages, so what was asked for and what the stack has may differ by less than a page.
+        if let Some((_, pool)) = pools.iter().find(|(size, _)| size.next_multiple_of(4096) == bytes) {
+            pool.put(stack);
+        }
+        if !self.trim_armed.replace(true) {
+            self.reactor.add_timer(self.reactor.now() + TRIM_EVERY, TIMER_TRIM);
+        }
+    }
+
+    fn trim(&self) {
+        let mut busy = self.table.borrow().len() > 1;
+        for (_, pool) in self.stacks.borrow().iter() {
+            pool.trim();
+            let stats = pool.stats();
+            busy |= stats.warm > stats.in_use;
+        }
+        // An idle process is not woken every second for ever: the timer rests until a fiber ends again.
+        self.trim_armed.set(busy);
+        if busy {
+            self.reactor.add_timer(self.reactor.now() + TRIM_EVERY, TIMER_TRIM);
+        }
+    }
+
+    /// Makes a fiber's present or next park return.
+    #[inline]
+    pub(crate) fn wake(&self, id: FiberId) {
+        let mut table = self.table.borrow_mut();
+        let Some(record) = table.get(id) else { return };
+        match record.state {
+            State::Parked => {
+                record.state = State::Ready;
+                self.ready.borrow_mut().push_back(id);
+            }
+            State::Running | State::Ready => record.permit = true,
+        }
+    }
+
+    pub(crate) fn cancel(&self, id: FiberId) {
+        if let Some(record) = self.table.borrow_mut().get(id) {
+            record.task.cancelled = true;
+        }
+        self.wake(id);
+    }
+
+    /// Parks the running fiber until it is woken or `until`; true when the time was the reason.
+    pub(crate) fn park_running(&self, until: Option<Instant>) -> bool {
+        let id = self.running.get().expect("only a running fiber parks");
+        {
+            let mut table = self.table.borrow_mut();
+            let record = table.get(id).expect("a running fiber has a record");
+            if std::mem::take(&mut record.permit) {
+                return false;
+            }
+            record.state = State::Parked;
+            record.timed_out = false;
+            record.timer = until.map(|until| self.reactor.add_timer(until, id.pack()));
+        }
+        tenfold_fiber::suspend();
+        let mut table = self.table.borrow_mut();
+        let record = table.get(id).expect("a running fiber has a record");
+        if let Some(timer) = record.timer.take() {
+            self.reactor.cancel_timer(timer);
+        }
+        std::mem::take(&mut record.timed_out)
+    }
+
+    /// Puts the running fiber at the end of the run queue.
+    pub(crate) fn yield_running(&self) {
+        let id = self.running.get().expect("only a running fiber yields");
+        if let Some(record) = self.table.borrow_mut().get(id) {
+            record.state = State::Ready;
+        }
+        self.ready.borrow_mut().push_back(id);
+        tenfold_fiber::suspend();
+    }
+
+    pub(crate) fn set_name(&self, name: &'static str) {
+        self.with_running(|record| record.name = name);
+        tenfold_fiber::set_name(name);
+        self.beat.enter(name);
+    }
+
+    fn drive(&self, is_over: impl Fn() -> bool) -> Result<(), RuntimeError> {
+        while !is_over() {
+            self.turn(None)?;
+        }
+        Ok(())
+    }
+
+    /// Cancels what is left and lets it end.
+    fn end(&self) -> Result<(), RuntimeError> {
+        self.feeds.stop_all(self);
+        for id in self.table.borrow().ids() {
+            self.cancel(id);
+        }
+        let limit = Instant::now() + END_GRACE;
+        while self.table.borrow().len() > 0 && Instant::now() < limit {
+            self.turn(Some(Duration::from_millis(100)))?;
+        }
+        match self.table.borrow().len() {
+            0 => {}
+            left => {
+                tracing::warn!(fibers = left, "fibers did not end when they were cancelled; leaking them")
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&self, sleep_max: Option<Duration>) -> Result<(), RuntimeError> {
+        self.resume_ready();
+        self.read_messages();
+        let idle = self.ready.borrow().is_empty() && !self.remote.has_messages();
+        if idle {
+            self.reactor.poll(sleep_max)?;
+        } else if self.reactor.has_news() {
+            self.reactor.poll(Some(Duration::ZERO))?;
+        } else {
+            self.reactor.refresh_clock();
+        }
+        self.reactor.dispatch(EVENTS_PER_TURN, |event| self.handle_event(event));
+        Ok(())
+    }
+
+    fn resume_ready(&self) {
+        let started = self.reactor.now();
+        for count in 1..=RESUMES_PER_TURN {
+            let Some(id) = self.ready.borrow_mut().pop_front() else { break };
+            self.resume(id);
+            if count % 8 == 0 && started.elapsed() > TURN {
+                break;
+            }
+        }
+        self.beat.leave();
+    }
+
+    fn resume(&self, id: FiberId) {
+        let (mut fiber, name) = {
+            let mut table = self.table.borrow_mut();
+            let Some(record) = table.get(id) else { return };
+            let Some(fiber) = record.fiber.take() else { return };
+            record.state = State::Running;
+            (fiber, record.name)
+        };
+        self.running.set(Some(id));
+        self.beat.enter(name);
+        let outcome = fiber.resume();
+        self.running.set(None);
+        match outcome {
+            Resume::Suspended => {
+                if let Some(record) = self.table.borrow_mut().get(id) {
+                    record.fiber = Some(fiber);
+                }
+            }
+            Resume::Finished => {
+                let task = self.table.borrow_mut().remove(id);
+                if let Ok(stack) = fiber.into_stack() {
+                    self.put_stack(stack);
+                }
+                drop(task);
+            }
+        }
+    }
+
+    fn read_messages(&self) {
+        if !self.remote.has_messages() {
+            return;
+        }
+        let mut messages = self.messages.take();
+        self.remote.receive(&mut messages);
+        for message in messages.drain(..) {
+            match message {
+                Message::Wake(id) => self.wake(id),
+                Message::Cancel(id) => self.cancel(id),
+                Message::Spawn(name, f) => {
+                    if let Err((error, _)) = self.start(name, None, Task::default(), f) {
+                        tracing::error!(%error, name, "a fiber that another thread asked for could not start");
+                    }
+                }
+            }
+        }
+        *self.messages.borrow_mut() = messages;
+    }
+
+    fn handle_event(&self, event: Event<'_>) {
+        match event {
+            Event::Finished(token) => self.wake(FiberId::unpack(token.0)),
+            Event::Timer(TIMER_TRIM) => self.trim(),
+            Event::Timer(value) if value & TIMER_FEED != 0 => self.feeds.timer(self, value & !TIMER_FEED),
+            Event::Timer(value) => self.time_out(FiberId::unpack(value)),
+            Event::Received(token, bytes) => self.feeds.received(self, token, bytes),
+            Event::ReceiveEnded(token, outcome) => self.feeds.ended(self, token, outcome),
+            Event::ReceivePaused(token) => self.feeds.paused(self, token),
+            _ => {}
+        }
+    }
+
+    fn time_out(&self, id: FiberId) {
+        if let Some(record) = self.table.borrow_mut().get(id) {
+            record.timer = None;
+            record.timed_out = true;
+        }
+        self.wake(id);
+    }
+
+    /// Adds a timer for a feed.
+    pub(crate) fn add_feed_timer(&self, at: Instant, feed: u64) -> tenfold_reactor::TimerId {
+        self.reactor.add_timer(at, feed | TIMER_FEED)
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        remote::unregister(self.id);
+    }
+}
+
+impl std::fmt::Debug for Scheduler {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Scheduler").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A loop as the watchdog sees it.
+#[derive(Debug)]
+pub struct Watched {
+    /// What runs on it, and since which turn.
+    pub beat: Arc<Beat>,
+    /// Its thread, for a stack trace.
+    pub thread: TracedThread,
+}
+
+static WATCHED: Mutex<Vec<Weak<Watched>>> = Mutex::new(Vec::new());
+
+fn watch(beat: &Arc<Beat>) -> Option<Arc<Watched>> {
+    let thread = tenfold_fiber::trace::register_thread().ok()?;
+    let watched = Arc::new(Watched { beat: beat.clone(), thread });
+    let mut all = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    all.retain(|loop_| loop_.strong_count() > 0);
+    all.push(Arc::downgrade(&watched));
+    Some(watched)
+}
+
+/// All loops of this process that run at the moment.
+pub fn watched_loops() -> Vec<Arc<Watched>> {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
+}

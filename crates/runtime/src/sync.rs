@@ -1,0 +1,1 @@
+//! Locks, channels and the like, for fibers and threads at once.

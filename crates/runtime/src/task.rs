@@ -1,0 +1,44 @@
+//! What a running piece of code carries with it, on a fiber or on a plain thread: its deadline, whether it was
+//! cancelled, whether it may park, and its locals.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::cancel::ThreadCancel;
+use crate::scheduler;
+
+#[derive(Default)]
+pub(crate) struct Task {
+    pub(crate) deadline: Option<Instant>,
+    /// Sticky: every wait fails until the task ends.
+    pub(crate) cancelled: bool,
+    /// Waits block the thread although there is a fiber: see [`crate::park::inline`].
+    pub(crate) inline: bool,
+    /// How another thread cancels this one; plain threads only.
+    pub(crate) thread_cancel: Option<Arc<ThreadCancel>>,
+    pub(crate) locals: Option<Box<Locals>>,
+}
+
+/// Values of [`crate::Local`], by the key's address.
+pub(crate) type Locals = Vec<(usize, Rc<dyn Any>)>;
+
+thread_local! {
+    static PLAIN: RefCell<Task> = const {
+        RefCell::new(Task { deadline: None, cancelled: false, inline: false, thread_cancel: None, locals: None })
+    };
+}
+
+/// Runs `look` on the task of the calling code. `look` must not wait.
+pub(crate) fn with<R>(look: impl FnOnce(&mut Task) -> R) -> R {
+    let mut look = Some(look);
+    let on_fiber = scheduler::with_current(|scheduler| {
+        scheduler.with_running(|record| (look.take().expect("called once"))(&mut record.task))
+    });
+    match on_fiber.flatten() {
+        Some(result) => result,
+        None => PLAIN.with_borrow_mut(look.take().expect("no fiber has taken it")),
+    }
+}
