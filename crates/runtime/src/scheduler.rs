@@ -338,7 +338,7 @@ impl Scheduler {
 
     fn drive(&self, is_over: impl Fn() -> bool) -> Result<(), RuntimeError> {
         while !is_over() {
-            self.turn(None)?;
+            self.turn(None, &is_over)?;
         }
         Ok(())
     }
@@ -351,7 +351,7 @@ impl Scheduler {
         }
         let limit = Instant::now() + END_GRACE;
         while self.table.borrow().len() > 0 && Instant::now() < limit {
-            self.turn(Some(Duration::from_millis(100)))?;
+            self.turn(Some(Duration::from_millis(100)), &|| self.table.borrow().len() == 0)?;
         }
         match self.table.borrow().len() {
             0 => {}
@@ -362,10 +362,10 @@ impl Scheduler {
         Ok(())
     }
 
-    fn turn(&self, sleep_max: Option<Duration>) -> Result<(), RuntimeError> {
+    fn turn(&self, sleep_max: Option<Duration>, is_over: &dyn Fn() -> bool) -> Result<(), RuntimeError> {
         self.resume_ready();
         self.read_messages();
-        let idle = self.ready.borrow().is_empty() && !self.remote.has_messages();
+        let idle = self.ready.borrow().is_empty() && !self.remote.has_messages() && !is_over();
         if idle {
             self.reactor.poll(sleep_max)?;
         } else if self.reactor.has_news() {
