@@ -1,0 +1,5 @@
+//! The properties are in `tenfold_http::fuzzing::h1_chunk_round_trip`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tenfold_http::fuzzing::h1_chunk_round_trip(data));

@@ -1,0 +1,5 @@
+//! The properties are in `tenfold_http::fuzzing::h1_response_head_split`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| tenfold_http::fuzzing::h1_response_head_split(data));
