@@ -16,9 +16,9 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use tenfold_reactor::Token;
+use tenfold_reactor::{Interest, Token};
 
 use crate::net::Socket;
 use crate::park;
@@ -27,6 +27,14 @@ use crate::table::FiberId;
 
 /// Most bytes that wait for a fiber to read them; the peer's further bytes stay in the kernel.
 const PENDING_MAX: usize = 64 * 1024;
+
+/// Marks the tokens of connections that rest by [`rest_once`] among all polls: above a packed number's 60 bits there is
+/// no room, so generations give up their highest bit.
+const ONCE: u64 = 1 << 59;
+
+fn once_token(id: FiberId) -> Token {
+    Token::poll(id.pack() | ONCE)
+}
 
 /// Names a feed of this thread's loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +75,8 @@ struct Record {
     closing: bool,
     /// The idle timer is armed; it may be older than `rests_until` and then only renews itself.
     timer: bool,
+    /// It rests by [`rest_once`]: nothing is received here.
+    once: bool,
     socket: Option<Arc<Socket>>,
     dormant: Option<Box<dyn Dormant>>,
     rests_until: Option<Instant>,
@@ -75,21 +85,33 @@ struct Record {
     waiter: Option<FiberId>,
 }
 
-/// Lets a connection rest until `until`. Called on its fiber, which then ends.
+/// Registers a socket with this thread's loop, for [`rest`] and [`read`]. Nothing is received yet.
+pub fn open(socket: &Arc<Socket>) -> FeedId {
+    scheduler::with_current(|scheduler| FeedId(scheduler.feeds.insert(scheduler, socket)))
+        .expect("connections rest on a loop")
+}
+
+/// Lets a connection rest for `idle_max` from the loop's present turn on. Called on its fiber, which then ends.
 ///
 /// # Errors
 /// The dormant goes back when bytes or an end are there already: read on.
-pub fn rest(
-    feed: Option<FeedId>,
-    socket: &Arc<Socket>,
-    dormant: Box<dyn Dormant>,
-    until: Instant,
-) -> Result<(), (FeedId, Box<dyn Dormant>)> {
+pub fn rest<D: Dormant>(feed: FeedId, dormant: Box<D>, idle_max: Duration) -> Result<(), Box<D>> {
     scheduler::with_current(|scheduler| {
-        let id = feed.map_or_else(|| scheduler.feeds.insert(scheduler, socket), |feed| feed.0);
-        scheduler.feeds.rest(scheduler, id, dormant, until)
+        let until = scheduler.reactor().now() + idle_max;
+        scheduler.feeds.rest(scheduler, feed.0, dormant, until)
     })
     .expect("connections rest on a loop")
+}
+
+/// Lets a connection rest until it is readable, and no longer belong to this loop then: it is roused with no bytes and
+/// may go to another thread, which reads for itself. For connections that any thread may serve; a request costs one
+/// submission and one receive more than with [`rest`].
+pub fn rest_once(socket: &Arc<Socket>, dormant: Box<dyn Dormant>, idle_max: Duration) {
+    scheduler::with_current(|scheduler| {
+        let until = scheduler.reactor().now() + idle_max;
+        scheduler.feeds.rest_once(scheduler, socket, dormant, until);
+    })
+    .expect("connections rest on a loop");
 }
 
 /// Reads what has come for a connection that is awake. Waits as any read does; 0 is the end of the stream.
@@ -167,6 +189,9 @@ impl Feeds {
             std::mem::replace(record, next)
         });
         let Some(record) = removed else { return };
+        if let (true, Some(socket)) = (record.once, &record.socket) {
+            scheduler.reactor().close_stream(socket.as_fd(), once_token(id));
+        }
         if let (true, Some(socket)) = (record.open && !record.closing, &record.socket) {
             scheduler.reactor().close_stream(socket.as_fd(), Token::receive(id.pack()));
         }
@@ -174,25 +199,25 @@ impl Feeds {
         // `record` is dropped here, outside of the borrow: closing its socket calls back into the scheduler.
     }
 
-    fn rest(
+    fn rest<D: Dormant>(
         &self,
         scheduler: &Scheduler,
         id: FiberId,
-        dormant: Box<dyn Dormant>,
+        dormant: Box<D>,
         until: Instant,
-    ) -> Result<(), (FeedId, Box<dyn Dormant>)> {
+    ) -> Result<(), Box<D>> {
         let mut dormant = Some(dormant);
         let arm = self.with(id, |record| {
             if !record.pending.is_empty() || record.ended.is_some() {
                 return false;
             }
             record.pending = Vec::new();
-            record.dormant = dormant.take();
+            record.dormant = dormant.take().map(|dormant| dormant as Box<dyn Dormant>);
             record.rests_until = Some(until);
             !std::mem::replace(&mut record.timer, true)
         });
         if let Some(dormant) = dormant {
-            return Err((FeedId(id), dormant));
+            return Err(dormant);
         }
         self.resting.set(self.resting.get() + 1);
         if arm == Some(true) {
@@ -200,6 +225,43 @@ impl Feeds {
         }
         self.open(scheduler, id);
         Ok(())
+    }
+
+    fn rest_once(
+        &self,
+        scheduler: &Scheduler,
+        socket: &Arc<Socket>,
+        dormant: Box<dyn Dormant>,
+        until: Instant,
+    ) {
+        let id = self.insert(scheduler, socket);
+        self.with(id, |record| {
+            record.dormant = Some(dormant);
+            record.rests_until = Some(until);
+            record.timer = true;
+            record.once = true;
+        });
+        self.resting.set(self.resting.get() + 1);
+        scheduler.add_feed_timer(until, id.pack());
+        scheduler.reactor().poll_once(socket.as_fd(), Interest::READ, once_token(id));
+    }
+
+    /// A connection that rests by [`rest_once`] is readable; false when the token is none of ours.
+    pub(crate) fn readable(&self, scheduler: &Scheduler, token: Token) -> bool {
+        if token.value() & ONCE == 0 {
+            return false;
+        }
+        let id = FiberId::unpack(token.value() & !ONCE);
+        if let Some(dormant) = self.take_dormant(id) {
+            // The loop lets go of the socket before its next owner, perhaps on another thread, begins.
+            let socket = self.with(id, |record| record.socket.take()).flatten();
+            if let Some(socket) = socket {
+                socket.leave();
+            }
+            self.remove(scheduler, id);
+            dormant.rouse(FeedId(id), News::Bytes(&[]));
+        }
+        true
     }
 
     /// Arms the receive, unless it is armed or over.
@@ -334,6 +396,7 @@ impl Feeds {
             Some(until) if until > now => drop(scheduler.add_feed_timer(until, packed)),
             Some(_) => {
                 if let Some(dormant) = self.take_dormant(id) {
+                    self.drop_once(scheduler, id);
                     dormant.rouse(FeedId(id), News::TimedOut);
                 }
             }
@@ -341,12 +404,20 @@ impl Feeds {
         }
     }
 
-    pub(crate) fn stop_all(&self, _scheduler: &Scheduler) {
+    /// Nobody but the feed knows a record of [`rest_once`], so nobody else removes it.
+    fn drop_once(&self, scheduler: &Scheduler, id: FiberId) {
+        if self.with(id, |record| record.once) == Some(true) {
+            self.remove(scheduler, id);
+        }
+    }
+
+    pub(crate) fn stop_all(&self, scheduler: &Scheduler) {
         let count = self.records.borrow().len() as u32;
         for index in 0..count {
             let generation = self.records.borrow()[index as usize].generation;
             let id = FiberId { index, generation };
             if let Some(dormant) = self.take_dormant(id) {
+                self.drop_once(scheduler, id);
                 dormant.rouse(FeedId(id), News::Stopping);
             }
         }

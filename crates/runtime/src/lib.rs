@@ -45,6 +45,7 @@ mod task;
 mod time;
 
 pub mod feed;
+pub mod lend;
 pub mod net;
 pub mod sync;
 
@@ -55,6 +56,6 @@ pub use local::Local;
 pub use remote::LoopHandle;
 pub use scheduler::{Runtime, RuntimeConfig, Watched, watched_loops};
 pub use scope::{Scope, ScopedJoinHandle, scope};
-pub use spawn::{Builder, current_loop, set_name, spawn, spawn_detached, yield_now};
+pub use spawn::{Builder, Reserved, current_loop, reserve, set_name, spawn, spawn_detached, yield_now};
 pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};

@@ -4,9 +4,9 @@
 //! Two kinds of waits end here: for the kernel ([`run`]: an operation of the reactor) and for other code ([`park`] and
 //! [`Waiter::wake`]: channels, locks, joins). Both respect the task's deadline and its cancellation.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
@@ -102,6 +102,7 @@ fn park_fiber(scheduler: &Scheduler, until: Option<Instant>) -> Unparked {
 }
 
 fn park_thread(until: Option<Instant>) -> Unparked {
+    count_wait();
     let (limit, cancel) = thread_limits(until);
     let parker = thread_parker();
     loop {
@@ -167,11 +168,14 @@ fn run_on_fiber(
 }
 
 fn run_on_thread(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
+    count_wait();
     let (limit, cancel) = thread_limits(until);
     if is_cancelled(&cancel) {
         return Err(cancelled());
     }
-    let interrupt = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref()).map(AsFd::as_fd);
+    let shared = task::with(|task| task.interrupt.clone());
+    let own = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
+    let interrupt = shared.as_deref().or(own).map(AsFd::as_fd);
     let outcome = op.run_blocking(limit, interrupt);
     let ended = if is_cancelled(&cancel) { Unparked::Cancelled } else { Unparked::Woken };
     name_the_end(outcome, ended)
@@ -211,6 +215,22 @@ pub fn check(ended: Unparked) -> io::Result<()> {
     }
 }
 
+thread_local! {
+    static WAITS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The number of waits on this thread so far. When it is the same before and after a call, the call has not waited: while
+/// a fiber runs and does not park, nobody else runs on its thread.
+#[inline]
+pub fn waits() -> u64 {
+    WAITS.get()
+}
+
+#[inline]
+pub(crate) fn count_wait() {
+    WAITS.set(WAITS.get() + 1);
+}
+
 /// Runs `f` so that its waits block the thread, although it runs on a fiber: how the model `event` runs a handler that
 /// was written for threads.
 pub fn inline<R>(f: impl FnOnce() -> R) -> R {
@@ -231,6 +251,19 @@ fn with_inline<R>(inline: bool, f: impl FnOnce() -> R) -> R {
         }
     }
     let _restore = Restore(task::with(|task| std::mem::replace(&mut task.inline, inline)));
+    f()
+}
+
+/// Runs `f`; on a plain thread its waits for the kernel end with `ECANCELED` while `interrupt` is readable. How a blocking
+/// server's thread, idle in a read or an accept, hears that it should stop. Fibers are cancelled instead.
+pub fn interruptible<R>(interrupt: &Arc<OwnedFd>, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<Arc<OwnedFd>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            task::with(|task| task.interrupt = self.0.take());
+        }
+    }
+    let _restore = Restore(task::with(|task| task.interrupt.replace(interrupt.clone())));
     f()
 }
 

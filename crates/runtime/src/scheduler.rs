@@ -26,6 +26,7 @@ use tenfold_reactor::{Event, Reactor, ReactorConfig};
 
 use crate::error::RuntimeError;
 use crate::feed::Feeds;
+use crate::park;
 use crate::remote::{self, LoopHandle, Message, Remote};
 use crate::table::{FiberId, Record, State, Table};
 use crate::task::Task;
@@ -238,6 +239,21 @@ impl Scheduler {
         Ok(id)
     }
 
+    /// Takes a stack before there is anything to run on it.
+    pub(crate) fn reserve(&self) -> Result<tenfold_fiber::Stack, RuntimeError> {
+        Ok(self.take_stack(self.stack_bytes)?)
+    }
+
+    pub(crate) fn start_on<F: FnOnce() + 'static>(
+        &self,
+        stack: tenfold_fiber::Stack,
+        name: &'static str,
+        f: F,
+    ) {
+        let id = self.table.borrow_mut().insert(Fiber::new(stack, name, f), name, Task::default());
+        self.ready.borrow_mut().push_back(id);
+    }
+
     fn take_stack(&self, bytes: usize) -> Result<tenfold_fiber::Stack, FiberError> {
         let mut pools = self.stacks.borrow_mut();
         if let Some((_, pool)) = pools.iter().find(|(size, _)| *size == bytes) {
@@ -300,6 +316,7 @@ impl Scheduler {
 
     /// Parks the running fiber until it is woken or `until`; true when the time was the reason.
     pub(crate) fn park_running(&self, until: Option<Instant>) -> bool {
+        park::count_wait();
         let id = self.running.get().expect("only a running fiber parks");
         {
             let mut table = self.table.borrow_mut();
@@ -446,6 +463,7 @@ impl Scheduler {
             Event::Received(token, bytes) => self.feeds.received(self, token, bytes),
             Event::ReceiveEnded(token, outcome) => self.feeds.ended(self, token, outcome),
             Event::ReceivePaused(token) => self.feeds.paused(self, token),
+            Event::Ready(token, _, _) if self.feeds.readable(self, token) => {}
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use crate::error::RuntimeError;
 use crate::join::{self, JoinHandle};
 use crate::park::{self, Waiter};
 use crate::remote::LoopHandle;
-use crate::scheduler;
+use crate::scheduler::{self, Scheduler};
 use crate::task::{self, Task};
 
 /// Starts `f` on a fiber of this thread, or, where there is no loop, on a thread of its own.
@@ -33,6 +33,28 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinH
 pub fn spawn_detached<F: FnOnce() + 'static>(name: &'static str, f: F) -> Result<(), (RuntimeError, F)> {
     scheduler::with_current(|scheduler| scheduler.start(name, None, Task::default(), f).map(drop))
         .expect("spawn_detached is for fibers of a loop, and this thread runs none")
+}
+
+/// A stack that waits for something to run: for callers who want to keep what they own when there is none left.
+#[derive(Debug)]
+pub struct Reserved(tenfold_fiber::Stack);
+
+/// Takes a stack of this thread's loop.
+///
+/// # Errors
+/// When there is none left.
+///
+/// # Panics
+/// When this thread runs no loop.
+pub fn reserve() -> Result<Reserved, RuntimeError> {
+    scheduler::with_current(Scheduler::reserve).expect("this thread runs no loop").map(Reserved)
+}
+
+impl Reserved {
+    /// Starts `f` on the stack. It belongs to the loop that it was taken from.
+    pub fn spawn(self, name: &'static str, f: impl FnOnce() + 'static) {
+        scheduler::with_current(|scheduler| scheduler.start_on(self.0, name, f));
+    }
 }
 
 /// Lets the other fibers that are ready run first. On a plain thread: `std::thread::yield_now`.

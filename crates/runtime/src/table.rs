@@ -15,8 +15,8 @@ pub(crate) struct FiberId {
     pub(crate) generation: u32,
 }
 
-/// Generations use 28 bits, so that a number fits the reactor's token with room for a kind.
-const GENERATION_MASK: u32 = (1 << 28) - 1;
+/// Generations use 27 bits, so that a number fits the reactor's token with room for a kind.
+const GENERATION_MASK: u32 = (1 << 27) - 1;
 
 impl FiberId {
     pub(crate) fn pack(self) -> u64 {

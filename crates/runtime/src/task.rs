@@ -3,6 +3,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,6 +20,8 @@ pub(crate) struct Task {
     pub(crate) inline: bool,
     /// How another thread cancels this one; plain threads only.
     pub(crate) thread_cancel: Option<Arc<ThreadCancel>>,
+    /// Ends waits of a plain thread when it becomes readable: see [`crate::park::interruptible`].
+    pub(crate) interrupt: Option<Arc<OwnedFd>>,
     pub(crate) locals: Option<Box<Locals>>,
 }
 
@@ -27,7 +30,7 @@ pub(crate) type Locals = Vec<(usize, Rc<dyn Any>)>;
 
 thread_local! {
     static PLAIN: RefCell<Task> = const {
-        RefCell::new(Task { deadline: None, cancelled: false, inline: false, thread_cancel: None, locals: None })
+        RefCell::new(Task { deadline: None, cancelled: false, inline: false, thread_cancel: None, interrupt: None, locals: None })
     };
 }
 

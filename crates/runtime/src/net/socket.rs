@@ -6,7 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Instant;
 
 use tenfold_reactor::Op;
@@ -20,12 +20,20 @@ pub struct Socket {
     fd: OwnedFd,
     /// The number of the loop that knows the descriptor; 0 for none.
     home: AtomicU32,
+    /// Longest wait of a `Read` and of a `Write`, in nanoseconds; 0 for none.
+    pub(crate) read_timeout: AtomicU64,
+    pub(crate) write_timeout: AtomicU64,
 }
 
 impl Socket {
     /// Takes a descriptor. It should be non-blocking if a loop will use it.
     pub fn new(fd: OwnedFd) -> Socket {
-        Socket { fd, home: AtomicU32::new(0) }
+        Socket {
+            fd,
+            home: AtomicU32::new(0),
+            read_timeout: AtomicU64::new(0),
+            write_timeout: AtomicU64::new(0),
+        }
     }
 
     /// Makes the running loop the socket's home.

@@ -19,14 +19,6 @@ use crate::park;
 #[derive(Clone, Debug)]
 pub struct TcpStream {
     socket: Arc<Socket>,
-    timeouts: Arc<Timeouts>,
-}
-
-/// In nanoseconds; 0 for none.
-#[derive(Debug, Default)]
-struct Timeouts {
-    read: AtomicU64,
-    write: AtomicU64,
 }
 
 impl TcpStream {
@@ -69,7 +61,7 @@ impl TcpStream {
     }
 
     fn from_socket(socket: Socket) -> TcpStream {
-        TcpStream { socket: Arc::new(socket), timeouts: Arc::default() }
+        TcpStream { socket: Arc::new(socket) }
     }
 
     /// The socket itself, for [`crate::feed`].
@@ -181,12 +173,12 @@ impl TcpStream {
 
     /// The longest that a `Read` waits; `None`, the default, for as long as it takes.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) {
-        store(&self.timeouts.read, timeout);
+        store(&self.socket.read_timeout, timeout);
     }
 
     /// The longest that a `Write` waits; `None`, the default, for as long as it takes.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) {
-        store(&self.timeouts.write, timeout);
+        store(&self.socket.write_timeout, timeout);
     }
 }
 
@@ -207,22 +199,22 @@ impl From<std::net::TcpStream> for TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_until(buf, load(&self.timeouts.read))
+        self.read_until(buf, load(&self.socket.read_timeout))
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-        first.map_or(Ok(0), |buf| self.read_until(buf, load(&self.timeouts.read)))
+        first.map_or(Ok(0), |buf| self.read_until(buf, load(&self.socket.read_timeout)))
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_until(buf, load(&self.timeouts.write))
+        self.write_until(buf, load(&self.socket.write_timeout))
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored_until(bufs, load(&self.timeouts.write))
+        self.write_vectored_until(bufs, load(&self.socket.write_timeout))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -306,6 +298,33 @@ impl TcpListener {
         let mut accepted = None;
         self.socket.run(&mut Op::Accept { listener: self.socket.as_fd(), accepted: &mut accepted }, until)?;
         Ok(TcpStream::from_fd(accepted.expect("a finished accept has a connection")))
+    }
+
+    /// Accepts a connection with its peer's address, as [`TcpListener::accept_until`]; the kernel gives both in one call.
+    /// A peer that is not of IP has none.
+    ///
+    /// # Errors
+    /// As [`TcpListener::accept_until`].
+    pub fn accept_from_until(&self, until: Option<Instant>) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        loop {
+            match self.try_accept_from() {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let mut op = Op::Poll { fd: self.socket.as_fd(), interest: Interest::READ };
+                    self.socket.run(&mut op, until)?;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Accepts a connection that is there, with its peer's address; `WouldBlock` when none is.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn try_accept_from(&self) -> io::Result<(TcpStream, Option<SocketAddr>)> {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (fd, peer) = rustix::net::acceptfrom_with(&self.socket, flags)?;
+        Ok((TcpStream::from_fd(fd), peer.and_then(|peer| SocketAddr::try_from(peer).ok())))
     }
 
     /// Accepts a connection that is there; `WouldBlock` when none is.
