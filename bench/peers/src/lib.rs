@@ -5,6 +5,9 @@ use std::{env, net::TcpListener, process::exit};
 /// The answer of the bare responders; the same fields as the full servers send.
 pub const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nDate: Sat, 21 Nov 2026 00:00:00 GMT\r\n\r\nHello, world!";
 
+/// The last answer on a connection whose client asked to close it.
+pub const LAST_ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 13\r\nDate: Sat, 21 Nov 2026 00:00:00 GMT\r\nConnection: close\r\n\r\nHello, world!";
+
 /// The body that every server answers on `/hello`.
 pub const HELLO: &str = "Hello, world!";
 

@@ -7,7 +7,7 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use peers::{ANSWER, Heads, listener, wants_close};
+use peers::{ANSWER, Heads, LAST_ANSWER, listener, wants_close};
 
 struct Connection {
     stream: TcpStream,
@@ -71,16 +71,20 @@ fn serve(connection: &mut Connection) -> bool {
         Ok(0) => false,
         Ok(read) => {
             let answers = connection.heads.count(&buffer[..read]);
+            let closing = answers > 0 && wants_close(&buffer[..read]);
+            let answer = if closing { LAST_ANSWER } else { ANSWER };
             if answers == 1 {
-                match connection.stream.write(ANSWER) {
-                    Ok(sent) => connection.unsent.extend_from_slice(&ANSWER[sent..]),
-                    Err(error) if error.kind() == ErrorKind::WouldBlock => connection.unsent.extend(ANSWER),
+                match connection.stream.write(answer) {
+                    Ok(sent) => connection.unsent.extend_from_slice(&answer[sent..]),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                        connection.unsent.extend_from_slice(answer)
+                    }
                     Err(_) => return false,
                 }
             } else {
-                (0..answers).for_each(|_| connection.unsent.extend_from_slice(ANSWER));
+                (0..answers).for_each(|_| connection.unsent.extend_from_slice(answer));
             }
-            flush(connection) && !(answers > 0 && wants_close(&buffer[..read]))
+            flush(connection) && !closing
         }
         Err(error) => error.kind() == ErrorKind::WouldBlock,
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use io_uring::{IoUring, cqueue, opcode, squeue::Entry, types};
-use peers::{ANSWER, Heads, listener, wants_close};
+use peers::{ANSWER, Heads, LAST_ANSWER, listener, wants_close};
 
 const BUFFERS: u16 = 1024;
 const BUFFER_BYTES: usize = 4096;
@@ -179,7 +179,8 @@ fn main() {
 /// Sends what is due, unless a send is in flight.
 fn step(fd: i32, connection: &mut Connection, todo: &mut Vec<Entry>) {
     if connection.sending.is_empty() && connection.next > 0 {
-        (0..connection.next).for_each(|_| connection.sending.extend_from_slice(ANSWER));
+        let answer = if connection.closing { LAST_ANSWER } else { ANSWER };
+        (0..connection.next).for_each(|_| connection.sending.extend_from_slice(answer));
         connection.next = 0;
         connection.sent = 0;
         todo.push(send(fd, &connection.sending));
