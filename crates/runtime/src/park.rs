@@ -317,3 +317,34 @@ pub(crate) fn after(delay: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
 }
+
+/// Blocks the thread until one of several descriptors is readable; its index. Respects [`interruptible`] and deadlines.
+///
+/// For a process that serves several listeners on its only thread. On a fiber use one fiber for each descriptor.
+///
+/// # Errors
+/// `TimedOut`, `ECANCELED`, or poll(2)'s.
+pub fn wait_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<usize> {
+    use rustix::event::{PollFd, PollFlags};
+    count_wait();
+    let (limit, _) = thread_limits(None);
+    let interrupt = task::with(|task| task.interrupt.clone());
+    let mut wanted: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    if let Some(interrupt) = &interrupt {
+        wanted.push(PollFd::new(interrupt, PollFlags::IN));
+    }
+    loop {
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| rustix::time::Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut wanted, left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => match wanted.iter().position(|fd| !fd.revents().is_empty()) {
+                Some(index) if index < fds.len() => return Ok(index),
+                _ => return Err(cancelled()),
+            },
+        }
+    }
+}
