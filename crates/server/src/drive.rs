@@ -14,6 +14,7 @@ pub(crate) mod answer;
 pub(crate) mod inlet;
 pub(crate) mod intake;
 pub(crate) mod linger;
+pub(crate) mod tally;
 
 pub(crate) mod acceptor;
 pub(crate) mod blocking;

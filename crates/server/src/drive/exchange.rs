@@ -13,7 +13,7 @@ use tenfold_scoreboard as scoreboard;
 use crate::drive::answer::{Asked, answer};
 use crate::drive::connection::Connection;
 use crate::drive::intake::Leftover;
-use crate::drive::turn::{self, Outcome, Served};
+use crate::drive::turn::{self, Outcome};
 use crate::drive::workspace::Workspace;
 use crate::error::Error;
 
@@ -32,7 +32,7 @@ pub(crate) enum Next {
 pub(crate) fn serve(conn: &mut Connection, work: &mut Workspace) -> Next {
     let mut served = 0;
     let next = serve_until(conn, work, &mut served, u64::MAX);
-    scoreboard::current().requests.add(served);
+    work.tally.settle(served);
     next
 }
 
@@ -82,18 +82,32 @@ pub(crate) fn serve_until(
 
 /// Serves one request, whose head is the first `head_bytes` of the input, and throws away what was not read of its body.
 fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Result<After> {
-    let Workspace { input, output, head } = work;
+    let Workspace { input, output, head, tally } = work;
     let (head_part, rest) = input.filled().split_at(head_bytes);
-    let served = match turn::take(conn, head.view(head_part), (head_part, rest), output)? {
-        Outcome::Here(served) => served,
-        Outcome::Elsewhere { after, received } => {
+    let (after, leftover) = match turn::take(conn, head.view(head_part), (head_part, rest), output, tally)? {
+        Outcome::Answered(after) => {
+            input.consume(head_bytes);
+            return Ok(after);
+        }
+        Outcome::WithBody(after, leftover) => (after, leftover),
+        Outcome::Elsewhere(after, received) => {
             input.clear();
             input.append(&received);
             return Ok(after);
         }
+        Outcome::Again(came) => {
+            input.append(&came);
+            return Ok(After::KeepAlive);
+        }
+        Outcome::Upgrade(upgrade) => {
+            input.consume(head_bytes);
+            conn.write_all(output)?;
+            output.clear();
+            upgrade.hand_over(conn, input)?;
+            return Ok(After::Close);
+        }
     };
-    let Served { sent, request_end, leftover, upgrade } = served;
-    let Leftover { decoder, received, broken } = leftover;
+    let Leftover { decoder, received, .. } = *leftover;
     match received {
         // The body's reader had the bytes behind the head; what it left is the next request.
         Some(received) => {
@@ -102,16 +116,7 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
         }
         None => input.consume(head_bytes),
     }
-    if let Some(upgrade) = upgrade {
-        conn.write_all(output)?;
-        output.clear();
-        upgrade.hand_over(conn, input)?;
-        return Ok(After::Close);
-    }
-    if broken {
-        return Ok(After::Linger);
-    }
-    match conn.exchange.after(request_end, &sent, &conn.service.bounds.exchange) {
+    match after {
         After::Drain { bytes_max } => drain(conn, work, decoder, bytes_max),
         after => Ok(after),
     }
@@ -178,7 +183,7 @@ fn broken_off(conn: &Connection, error: &io::Error) -> Next {
 fn refuse(conn: &Connection, work: &mut Workspace, status: StatusCode, reason: &'static str) -> Next {
     scoreboard::current().bad_requests.add(1);
     tracing::info!(peer = %conn.peer, status = status.as_u16(), reason, "bad request");
-    scoreboard::current().count_response(status.as_u16());
+    work.tally.response(status);
     let asked = Asked { version: http::Version::HTTP_11, to_head: false, keep_alive: false };
     let response = conn.service.router.refuse(Error::new(status, reason), None);
     match answer(conn, &mut work.output, asked, response, false) {

@@ -1,7 +1,7 @@
 //! The body of the request at hand, before anybody has asked for it: most requests have none, and then nothing is made.
 
 use tenfold_http::BodyError;
-use tenfold_http::h1::{BodyDecoder, Exchange, HeadView, RequestEnd};
+use tenfold_http::h1::{BodyDecoder, Exchange, Framing, HeadView, RequestEnd};
 use tenfold_http::limits::BodyLimits;
 
 use crate::body::{Body, BodyKind, Incoming, Reclaim};
@@ -15,25 +15,37 @@ pub(crate) struct Intake<'a> {
     conn: &'a Connection,
     /// What came behind the head.
     rest: &'a [u8],
-    decoder: Option<BodyDecoder>,
     owes_continue: bool,
-    reclaim: Option<Reclaim>,
-    returned: Option<Leftover>,
     opened: bool,
+    state: State,
 }
 
-/// What is left when a request has been answered.
+enum State {
+    /// The request has no body.
+    Nothing,
+    /// Nobody has asked for it.
+    Unread(Box<BodyDecoder>),
+    /// The handler has it, or the answer that is about to be streamed.
+    Lent(Reclaim),
+    /// It came back.
+    Returned(Box<Leftover>),
+    /// Somebody is still reading it: the connection cannot go on.
+    Lost,
+}
+
+/// What is left of a body when its request has been answered.
 pub(crate) struct Leftover {
     pub(crate) decoder: BodyDecoder,
     /// Received and not used, if somebody has read from the connection; else it is still in the input.
     pub(crate) received: Option<ReadBuffer>,
     /// The framing is lost: there is no next request.
-    pub(crate) broken: bool,
+    broken: bool,
 }
 
 impl<'a> Intake<'a> {
     /// # Errors
     /// When the head announces a longer body than the route takes.
+    #[inline]
     pub(crate) fn new(
         conn: &'a Connection,
         view: &HeadView<'_>,
@@ -41,68 +53,73 @@ impl<'a> Intake<'a> {
         body_bytes_max: Option<u64>,
         owes_continue: bool,
     ) -> Result<Intake<'a>, BodyError> {
-        let mut limits: BodyLimits = conn.service.bounds.body;
-        if let Some(most) = body_bytes_max {
-            limits.body_bytes_max = most;
-        }
-        let decoder = BodyDecoder::new(view.framing(), limits)?;
-        Ok(Intake {
-            conn,
-            rest,
-            decoder: Some(decoder),
-            owes_continue,
-            reclaim: None,
-            returned: None,
-            opened: false,
-        })
+        let state = match view.framing() {
+            Framing::None | Framing::Length(0) => State::Nothing,
+            framing => {
+                let mut limits: BodyLimits = conn.service.bounds.body;
+                if let Some(most) = body_bytes_max {
+                    limits.body_bytes_max = most;
+                }
+                State::Unread(Box::new(BodyDecoder::new(framing, limits)?))
+            }
+        };
+        Ok(Intake { conn, rest, owes_continue, opened: false, state })
     }
 
     /// Takes the input back from a handler that is over. Readers that it has left behind get an error.
+    #[inline]
     pub(crate) fn settle(&mut self) {
-        let Some(reclaim) = self.reclaim.take() else { return };
+        if matches!(self.state, State::Lent(_)) {
+            self.take_back();
+        }
+    }
+
+    fn take_back(&mut self) {
+        let State::Lent(reclaim) = std::mem::replace(&mut self.state, State::Lost) else { return };
         let inlet = reclaim.reclaim().and_then(|inlet| inlet.into_any().downcast::<BodyInlet>().ok());
-        self.returned = inlet.map(|inlet| {
+        if let Some(inlet) = inlet {
             let BodyInlet { decoder, buffer, broken, owes_continue, .. } = *inlet;
             self.owes_continue = owes_continue;
-            Leftover { decoder, received: Some(buffer), broken }
-        });
+            self.state = State::Returned(Box::new(Leftover { decoder, received: Some(buffer), broken }));
+        }
     }
 
     /// How far the body was read. While it is lent for a streamed answer it counts as read: the answer will read it.
+    #[inline]
     pub(crate) fn request_end(&self) -> RequestEnd {
-        match (&self.decoder, &self.returned) {
-            (Some(decoder), _) => RequestEnd::of(decoder),
-            (None, Some(leftover)) => RequestEnd::of(&leftover.decoder),
-            (None, None) => RequestEnd::Read,
+        match &self.state {
+            State::Nothing | State::Lent(_) | State::Lost => RequestEnd::Read,
+            State::Unread(decoder) => RequestEnd::of(decoder),
+            State::Returned(leftover) => RequestEnd::of(&leftover.decoder),
         }
     }
 
-    /// Whether the framing is lost: the body broke, or somebody is still reading it.
+    /// Whether the framing is lost.
+    #[inline]
     pub(crate) fn is_broken(&self) -> bool {
-        match &self.returned {
-            Some(leftover) => leftover.broken,
-            None => self.opened && self.reclaim.is_none() && self.decoder.is_none(),
+        match &self.state {
+            State::Nothing | State::Unread(_) | State::Lent(_) => false,
+            State::Returned(leftover) => leftover.broken,
+            State::Lost => true,
         }
     }
 
+    #[inline]
     pub(crate) fn note_continue(&self, exchange: &mut Exchange) {
         if !self.owes_continue {
             exchange.continued();
         }
     }
 
-    pub(crate) fn leftover(mut self) -> Leftover {
-        self.settle();
-        let broken = self.is_broken();
-        match (self.returned, self.decoder) {
-            (Some(leftover), _) => leftover,
-            (None, Some(decoder)) => Leftover { decoder, received: None, broken },
-            (None, None) => Leftover {
-                decoder: BodyDecoder::new(tenfold_http::h1::Framing::None, BodyLimits::default())
-                    .expect("no body is not too long"),
-                received: None,
-                broken: true,
-            },
+    /// What is left; `None` when the request had no body.
+    #[inline]
+    pub(crate) fn leftover(self) -> Option<Box<Leftover>> {
+        match self.state {
+            State::Nothing | State::Lost | State::Lent(_) => None,
+            State::Unread(decoder) => {
+                Some(Box::new(Leftover { decoder: *decoder, received: None, broken: false }))
+            }
+            State::Returned(leftover) => Some(leftover),
         }
     }
 }
@@ -112,21 +129,24 @@ impl BodyGate for Intake<'_> {
         if std::mem::replace(&mut self.opened, true) {
             return None;
         }
-        if self.decoder.as_ref().is_some_and(BodyDecoder::is_end) {
-            return Some(Body::empty());
-        }
-        let decoder = self.decoder.take()?;
+        let decoder = match std::mem::replace(&mut self.state, State::Nothing) {
+            State::Unread(decoder) => decoder,
+            other => {
+                self.state = other;
+                return Some(Body::empty());
+            }
+        };
         let conn = self.conn;
         let inlet = BodyInlet::new(
             conn.stream.clone(),
             conn.feed,
-            decoder,
+            *decoder,
             self.rest,
             self.owes_continue,
             &conn.service.bounds,
         );
         let (incoming, reclaim) = Incoming::new(Box::new(inlet));
-        self.reclaim = Some(reclaim);
+        self.state = State::Lent(reclaim);
         Some(Body::from(BodyKind::Incoming(incoming)))
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
-use tenfold_http::h1::{After, Exchange, HeadView, RequestEnd, Sent};
+use tenfold_http::h1::{After, Exchange, HeadView};
 use tenfold_runtime::park;
 use tenfold_scoreboard as scoreboard;
 
@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::drive::answer::{Asked, answer};
 use crate::drive::connection::Connection;
 use crate::drive::intake::{Intake, Leftover};
+use crate::drive::tally::Tally;
 use crate::error::Error;
 use crate::lane::crew::Crew;
 use crate::lane::gate::{Gate, Place, Refusal};
@@ -24,19 +25,16 @@ use crate::upgrade::{self, Upgrade};
 
 /// What a turn leaves behind.
 pub(crate) enum Outcome {
-    /// The answer was made here.
-    Here(Served),
-    /// A handler process has answered and says what follows; `received` is what it has read too far.
-    Elsewhere { after: After, received: Vec<u8> },
-}
-
-/// What a turn that was served here leaves behind.
-pub(crate) struct Served {
-    pub(crate) sent: Sent,
-    pub(crate) request_end: RequestEnd,
-    pub(crate) leftover: Leftover,
+    /// The request is answered and had no body: the input goes on behind its head.
+    Answered(After),
+    /// The request is answered and this is left of its body.
+    WithBody(After, Box<Leftover>),
     /// The handler has switched protocols.
-    pub(crate) upgrade: Option<Upgrade>,
+    Upgrade(Upgrade),
+    /// A handler process has answered; this is what it has read too far.
+    Elsewhere(After, Vec<u8>),
+    /// Nothing was done: these further bytes have come, and belong to the input first.
+    Again(Vec<u8>),
 }
 
 /// Serves one request; its answer, or the beginning of it, goes to `output`.
@@ -48,27 +46,25 @@ pub(crate) fn take(
     view: HeadView<'_>,
     (head, rest): (&[u8], &[u8]),
     output: &mut Vec<u8>,
+    tally: &mut Tally,
 ) -> io::Result<Outcome> {
-    conn.exchange.begin(&view);
-    let service = conn.service.clone();
-    let found = service.router.find(view.method_str(), view.path());
-    let mut exchange = conn.exchange;
-    let lane = (!found.route.is_exempt()).then(|| &service.lanes[found.route.lane()]);
-    let came;
-    let rest = match lane {
+    if conn.feed.is_some() && !has_no_body(&view) && leaves_the_loop(conn, &view) {
         // The handler's thread or process will read the socket itself, so the loop must not.
-        Some(lane) if lane.leaves_the_loop() && !has_no_body(&view) => {
-            let mut all = rest.to_vec();
-            all.extend(conn.detach()?);
-            came = all;
-            &came[..]
-        }
-        _ => rest,
-    };
-    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange };
-    let outcome = turn.in_lane(lane, &found);
+        let came = conn.detach()?;
+        return Ok(Outcome::Again(came));
+    }
+    let mut exchange = conn.exchange;
+    exchange.begin(&view);
+    let found = conn.service.router.find(view.method_str(), view.path());
+    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally };
+    let outcome = turn.in_lane(&found);
     conn.exchange = exchange;
     outcome
+}
+
+fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
+    let route = conn.service.router.find(view.method_str(), view.path()).route;
+    !route.is_exempt() && conn.service.lanes[route.lane()].leaves_the_loop()
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
@@ -85,11 +81,15 @@ struct Turn<'a> {
     rest: &'a [u8],
     output: &'a mut Vec<u8>,
     exchange: &'a mut Exchange,
+    tally: &'a mut Tally,
 }
 
 impl<'a> Turn<'a> {
-    fn in_lane(self, lane: Option<&OpenLane>, found: &Found<'_>) -> io::Result<Outcome> {
-        let Some(lane) = lane else { return self.run(found, false) };
+    fn in_lane(self, found: &Found<'_>) -> io::Result<Outcome> {
+        if found.route.is_exempt() {
+            return self.run(found, false);
+        }
+        let lane = &self.conn.service.lanes[found.route.lane()];
         let place = match enter(lane, self.conn, self.output)? {
             Ok(place) => place,
             Err(overflow) => return self.overflow(lane, overflow),
@@ -133,7 +133,7 @@ impl<'a> Turn<'a> {
             Ok(reply) => {
                 crew.join(channel);
                 self.output.clear();
-                Ok(Outcome::Elsewhere { after: reply.after, received: reply.bytes })
+                Ok(Outcome::Elsewhere(reply.after, reply.bytes))
             }
             Err(error) if conn.service.has_answer_started(channel.slot) => Err(error),
             Err(error) => {
@@ -149,7 +149,7 @@ impl<'a> Turn<'a> {
     /// `inline`: the handler's waits hold the loop.
     fn run(self, found: &Found<'_>, inline: bool) -> io::Result<Outcome> {
         let route = found.route;
-        tenfold_runtime::set_name(route.pattern());
+        self.tally.name(route.pattern());
         let service = &self.conn.service;
         // An earlier answer of this pipeline must not wait for a handler that is known to wait.
         if !self.output.is_empty() && route.waits() {
@@ -192,7 +192,7 @@ impl<'a> Turn<'a> {
         inline: bool,
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
-        let Turn { conn, view, output, exchange, .. } = self;
+        let Turn { conn, view, output, exchange, tally, .. } = self;
         let upgrade = upgrade::take_from(&mut response);
         if !is_streamed(&response) {
             intake.settle();
@@ -206,15 +206,25 @@ impl<'a> Turn<'a> {
             && !service.stop.was_said();
         let asked = Asked { version: view.version(), to_head: view.is_head(), keep_alive };
         let status = response.status();
-        scoreboard::current().count_response(status.as_u16());
+        tally.response(status);
         let body_bytes = response.body().length().unwrap_or(0);
         let sent = answer(conn, output, asked, response, inline)?;
         if let Some(started) = started {
             log_access(conn, &view, started, route, (status, body_bytes));
         }
         intake.settle();
-        let request_end = intake.request_end();
-        Ok(Outcome::Here(Served { sent, request_end, leftover: intake.leftover(), upgrade }))
+        if let Some(upgrade) = upgrade {
+            return Ok(Outcome::Upgrade(upgrade));
+        }
+        let after = if intake.is_broken() {
+            After::Linger
+        } else {
+            exchange.after(intake.request_end(), &sent, &service.bounds.exchange)
+        };
+        Ok(match intake.leftover() {
+            None => Outcome::Answered(after),
+            Some(leftover) => Outcome::WithBody(after, leftover),
+        })
     }
 
     /// An answer of the server's own; the body is not read.
@@ -235,8 +245,9 @@ impl<'a> Turn<'a> {
     }
 
     fn finish_unread(self, response: Response) -> io::Result<Outcome> {
-        let intake = Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let intake =
+            Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let started = self.conn.service.access_log.is_on().then(Instant::now);
         self.finish(intake, response, false, (started, "(refused)"))
     }

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 
 use tenfold_http::h1::Head;
 
+use crate::drive::tally::Tally;
+
 /// Buffers larger than this are not kept: one large answer must not cost memory for ever.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Workspaces kept by a thread; 64 of 8 KiB are half a megabyte.
@@ -19,6 +21,7 @@ pub(crate) struct Workspace {
     pub(crate) input: ReadBuffer,
     pub(crate) output: Vec<u8>,
     pub(crate) head: Head,
+    pub(crate) tally: Tally,
 }
 
 impl Workspace {
@@ -28,6 +31,7 @@ impl Workspace {
                 input: ReadBuffer::new(INPUT_BYTES),
                 output: Vec::with_capacity(INPUT_BYTES),
                 head: Head::new(),
+                tally: Tally::default(),
             })
         })
     }
@@ -94,11 +98,6 @@ impl ReadBuffer {
         self.end = 0;
     }
 
-    /// Forgets everything but the first `count` filled bytes.
-    pub(crate) fn truncate(&mut self, count: usize) {
-        self.end = self.end.min(self.start + count);
-    }
-
     /// Room for at least one more byte; doubles when full, so it is the caller who bounds the length.
     pub(crate) fn spare(&mut self) -> &mut [u8] {
         if self.end == self.bytes.len() {
@@ -140,10 +139,7 @@ mod tests {
         buffer.consume(2);
         buffer.append(b"efghijkl");
         assert_eq!(buffer.filled(), b"cdefghijkl");
-        buffer.truncate(3);
-        buffer.append(b"x");
-        assert_eq!(buffer.filled(), b"cdex");
-        buffer.consume(4);
+        buffer.consume(10);
         assert!(buffer.is_empty());
     }
 }
