@@ -121,6 +121,20 @@ fn park_thread(until: Option<Instant>) -> Unparked {
     }
 }
 
+/// Waits for the next wake-up although the task's time is over or it was cancelled: for what has to be put in order.
+/// Spurious wake-ups are possible.
+pub(crate) fn park_regardless() {
+    let (deadline, cancelled, thread) = task::with(|task| {
+        (task.deadline.take(), std::mem::take(&mut task.cancelled), task.thread_cancel.take())
+    });
+    park(None);
+    task::with(|task| {
+        task.deadline = deadline;
+        task.cancelled |= cancelled;
+        task.thread_cancel = thread;
+    });
+}
+
 /// Runs an operation: at once if it can be done, else when the kernel says so. Returns when nobody uses its buffers any
 /// more.
 ///

@@ -13,7 +13,6 @@ use crate::error::RuntimeError;
 use crate::join::{self, JoinError, Packet};
 use crate::park::{self, Unparked, Waiter};
 use crate::spawn::Builder;
-use crate::task;
 
 /// Where children are started. See [`scope`].
 #[derive(Debug)]
@@ -59,7 +58,7 @@ pub fn scope<'env, R>(body: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> R) 
             Unparked::TimedOut | Unparked::Cancelled => {
                 // Said once; from then on there is nothing to do but to wait for the children's own ends.
                 children.borrow_mut().drain(..).for_each(|child: CancelHandle| child.cancel());
-                wait_whatever_happens();
+                park::park_regardless();
             }
         },
         |lender| {
@@ -74,19 +73,6 @@ pub fn scope<'env, R>(body: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> R) 
         },
     )
     .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-}
-
-/// Waits for the next wake-up although the task's time is over or it was cancelled.
-fn wait_whatever_happens() {
-    let (deadline, cancelled, thread) = task::with(|task| {
-        (task.deadline.take(), std::mem::take(&mut task.cancelled), task.thread_cancel.take())
-    });
-    park::park(None);
-    task::with(|task| {
-        task.deadline = deadline;
-        task.cancelled |= cancelled;
-        task.thread_cancel = thread;
-    });
 }
 
 impl<'scope> Scope<'scope, '_> {
