@@ -36,6 +36,7 @@ mod cancel;
 mod error;
 mod join;
 mod local;
+mod offload;
 mod remote;
 mod scheduler;
 mod scope;
@@ -44,7 +45,9 @@ mod table;
 mod task;
 mod time;
 
+pub mod dns;
 pub mod feed;
+pub mod fs;
 pub mod net;
 pub mod sync;
 
@@ -52,6 +55,9 @@ pub use cancel::CancelHandle;
 pub use error::RuntimeError;
 pub use join::{JoinError, JoinHandle};
 pub use local::Local;
+pub use offload::{
+    OffloadConfig, OffloadError, configure_offload, offload, offload_scoped, offload_threads,
+};
 pub use remote::LoopHandle;
 pub use scheduler::{Runtime, RuntimeConfig, Watched, watched_loops};
 pub use scope::{Scope, ScopedJoinHandle, scope};

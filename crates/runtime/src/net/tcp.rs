@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use tenfold_reactor::{Interest, Op};
 
 use super::socket::Socket;
+use crate::dns::ToAddresses;
 use crate::park;
 
 /// A stream socket.
@@ -24,20 +25,39 @@ pub struct TcpStream {
 
 /// In nanoseconds; 0 for none.
 #[derive(Debug, Default)]
-struct Timeouts {
+pub(super) struct Timeouts {
     read: AtomicU64,
     write: AtomicU64,
 }
 
+impl Timeouts {
+    /// When a read that begins now is out of time.
+    pub(super) fn read(&self) -> Option<Instant> {
+        load(&self.read)
+    }
+
+    /// When a write that begins now is out of time.
+    pub(super) fn write(&self) -> Option<Instant> {
+        load(&self.write)
+    }
+
+    pub(super) fn set_read(&self, timeout: Option<Duration>) {
+        store(&self.read, timeout);
+    }
+
+    pub(super) fn set_write(&self, timeout: Option<Duration>) {
+        store(&self.write, timeout);
+    }
+}
+
 impl TcpStream {
-    /// Connects to the first address that answers. Names are resolved as `std::net::ToSocketAddrs` does it, which blocks
-    /// for a name that is not a literal address: resolve those with `dns` first.
+    /// Connects to the first address that answers. Names are resolved as [`crate::dns::lookup`] does it.
     ///
     /// # Errors
     /// The last address's error.
-    pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    pub fn connect(address: impl ToAddresses) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-        for address in address.to_socket_addrs()? {
+        for address in address.to_addresses()? {
             match TcpStream::connect_until(address, None) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
@@ -181,12 +201,12 @@ impl TcpStream {
 
     /// The longest that a `Read` waits; `None`, the default, for as long as it takes.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) {
-        store(&self.timeouts.read, timeout);
+        self.timeouts.set_read(timeout);
     }
 
     /// The longest that a `Write` waits; `None`, the default, for as long as it takes.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) {
-        store(&self.timeouts.write, timeout);
+        self.timeouts.set_write(timeout);
     }
 }
 
@@ -207,22 +227,22 @@ impl From<std::net::TcpStream> for TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_until(buf, load(&self.timeouts.read))
+        self.read_until(buf, self.timeouts.read())
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-        first.map_or(Ok(0), |buf| self.read_until(buf, load(&self.timeouts.read)))
+        first.map_or(Ok(0), |buf| self.read_until(buf, self.timeouts.read()))
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_until(buf, load(&self.timeouts.write))
+        self.write_until(buf, self.timeouts.write())
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored_until(bufs, load(&self.timeouts.write))
+        self.write_vectored_until(bufs, self.timeouts.write())
     }
 
     fn flush(&mut self) -> io::Result<()> {
