@@ -23,7 +23,8 @@ impl Tally {
     /// Names the running fiber after a route.
     #[inline]
     pub(crate) fn name(&mut self, name: &'static str) {
-        if !std::ptr::eq::<str>(std::mem::replace(&mut self.name, name), name) {
+        let before = std::mem::replace(&mut self.name, name);
+        if !std::ptr::eq(before, name) {
             tenfold_runtime::set_name(name);
         }
     }
