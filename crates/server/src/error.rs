@@ -64,6 +64,8 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// What the log is told.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// Whether the log has been told already, as it has of a panic.
+    pub(crate) logged: bool,
 }
 
 /// Why a request was not what a handler's arguments ask for.
@@ -120,7 +122,7 @@ pub enum Rejection {
 impl Error {
     /// An answer with this status and text. A message of a 5xx is sent too: it is the application's own words.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Error {
-        Error(Box::new(Failure { status, message: message.into(), source: None }))
+        Error(Box::new(Failure { status, message: message.into(), source: None, logged: false }))
     }
 
     /// A 500 whose reason only the log gets.
@@ -152,6 +154,12 @@ impl Error {
         self
     }
 
+    /// The same error, kept out of the log: whoever made it has logged it.
+    pub(crate) fn logged(mut self) -> Error {
+        self.0.logged = true;
+        self
+    }
+
     /// The answer's status.
     pub fn status(&self) -> StatusCode {
         self.0.status
@@ -168,7 +176,7 @@ impl Error {
     }
 }
 
-const INTERNAL: &str = "internal server error";
+pub(crate) const INTERNAL: &str = "internal server error";
 
 /// The status for a client that has gone, as nginx counts it.
 pub(crate) fn client_gone() -> StatusCode {
@@ -307,6 +315,9 @@ impl IntoResponse for BodyReadError {
 impl Failure {
     /// Writes it to the log; called once per answer.
     pub(crate) fn log(&self, head: Option<HeadView<'_>>, route: &str) {
+        if self.logged {
+            return;
+        }
         let (method, path) = head.map_or(("-", "-"), |head| (head.method_str(), head.path()));
         let status = self.status.as_u16();
         match status {

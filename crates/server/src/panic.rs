@@ -15,7 +15,7 @@ use http::StatusCode;
 use tenfold_runtime::{Local, park};
 
 use crate::context::Context;
-use crate::error::Error;
+use crate::error::{Error, INTERNAL};
 use crate::handler::ErasedHandler;
 use crate::respond::{IntoResponse, Response};
 
@@ -151,7 +151,7 @@ impl Seen {
 
 impl IntoResponse for Panicked {
     fn into_response(self) -> Response {
-        Error::new(StatusCode::INTERNAL_SERVER_ERROR, "internal server error").into_response()
+        Error::new(StatusCode::INTERNAL_SERVER_ERROR, INTERNAL).logged().into_response()
     }
 }
 
