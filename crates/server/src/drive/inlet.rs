@@ -10,7 +10,7 @@ use tenfold_http::h1::{BodyDecoder, CONTINUE};
 use tenfold_runtime::feed::FeedId;
 use tenfold_runtime::net::TcpStream;
 
-use crate::body::Inlet;
+use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
 use crate::drive::workspace::ReadBuffer;
 
@@ -78,7 +78,7 @@ impl BodyInlet {
     }
 
     fn fail_decoding(&mut self, error: BodyError) -> io::Error {
-        self.fail(io::Error::new(io::ErrorKind::InvalidData, error))
+        self.fail(BodyReadError::Malformed(error).into())
     }
 
     /// Gives out bytes that are decoded already.
@@ -112,17 +112,19 @@ impl BodyInlet {
         let into = into.unwrap_or_else(|| self.buffer.spare());
         match connection::read(&self.stream, self.feed, into, until) {
             Ok(0) => {
-                let error = match self.decoder.finish() {
-                    Err(error) => io::Error::new(io::ErrorKind::UnexpectedEof, error),
-                    Ok(()) => io::ErrorKind::UnexpectedEof.into(),
-                };
-                Err(self.fail(error))
+                let broke_off = self.decoder.finish().err().map(BodyReadError::Malformed);
+                Err(self.fail(broke_off.unwrap_or(BodyReadError::ClientGone).into()))
             }
             Ok(count) => {
                 self.pace.received += count as u64;
                 Ok(count)
             }
-            Err(error) => Err(self.fail(error)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                tenfold_scoreboard::current().timeouts.add(1);
+                Err(self.fail(BodyReadError::Stalled.into()))
+            }
+            Err(error) if tenfold_runtime::park::is_cancellation(&error) => Err(self.fail(error)),
+            Err(_) => Err(self.fail(BodyReadError::ClientGone.into())),
         }
     }
 }

@@ -168,33 +168,38 @@ impl<'a> Turn<'a> {
         };
         let waits_before = park::waits();
         let started = service.access_log.is_on().then(Instant::now);
-        let response = {
+        let mut response = Response::default();
+        {
             let mut cx = Context::new(self.view, found, &self.conn.peer, &service.state, &mut intake);
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
-            let mut call = || service.router.answer(&mut cx);
+            let mut call = || service.router.answer_into(&mut cx, &mut response);
             let call = || match route.timeout().or(service.bounds.request_timeout) {
                 Some(limit) => tenfold_runtime::deadline(limit, call),
                 None => call(),
             };
-            if inline { park::inline(call) } else { call() }
-        };
+            if inline {
+                park::inline(call);
+            } else {
+                call();
+            }
+        }
         if park::waits() != waits_before {
             route.note_wait();
         }
-        self.finish(intake, response, inline, (started, route.pattern()))
+        self.finish(intake, &mut response, inline, (started, route.pattern()))
     }
 
     fn finish(
         self,
         mut intake: Intake<'_>,
-        mut response: Response,
+        response: &mut Response,
         inline: bool,
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
-        let upgrade = upgrade::take_from(&mut response);
-        if !is_streamed(&response) {
+        let upgrade = upgrade::take_from(response);
+        if !is_streamed(response) {
             intake.settle();
         }
         intake.note_continue(exchange);
@@ -229,11 +234,11 @@ impl<'a> Turn<'a> {
 
     /// An answer of the server's own; the body is not read.
     fn refuse(self, error: Error) -> io::Result<Outcome> {
-        let response = self.conn.service.router.refuse(error, Some(self.view));
+        let mut response = self.conn.service.router.refuse(error, Some(self.view));
         let owes = self.exchange.owes_continue();
         let started = (self.conn.service.access_log.is_on().then(Instant::now), "(refused)");
         match Intake::new(self.conn, &self.view, self.rest, None, owes) {
-            Ok(intake) => self.finish(intake, response, false, started),
+            Ok(intake) => self.finish(intake, &mut response, false, started),
             Err(_) => self.finish_unread(response),
         }
     }
@@ -244,12 +249,12 @@ impl<'a> Turn<'a> {
         self.finish_unread(response)
     }
 
-    fn finish_unread(self, response: Response) -> io::Result<Outcome> {
+    fn finish_unread(self, mut response: Response) -> io::Result<Outcome> {
         let intake =
             Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let started = self.conn.service.access_log.is_on().then(Instant::now);
-        self.finish(intake, response, false, (started, "(refused)"))
+        self.finish(intake, &mut response, false, (started, "(refused)"))
     }
 }
 
