@@ -32,11 +32,13 @@
 
 pub mod park;
 
+mod block_on;
 mod cancel;
 mod error;
 mod join;
 mod local;
 mod offload;
+mod readiness;
 mod remote;
 mod scheduler;
 mod scope;
@@ -44,13 +46,16 @@ mod spawn;
 mod table;
 mod task;
 mod time;
+mod watchdog;
 
+pub mod adapter;
 pub mod dns;
 pub mod feed;
 pub mod fs;
 pub mod net;
 pub mod sync;
 
+pub use block_on::{Delay, block_on, block_on_until, delay, delay_until};
 pub use cancel::CancelHandle;
 pub use error::RuntimeError;
 pub use join::{JoinError, JoinHandle};
@@ -64,3 +69,4 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, current_loop, set_name, spawn, spawn_detached, yield_now};
 pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};
+pub use watchdog::Watchdog;
