@@ -19,7 +19,8 @@ const OPERATIONS: u32 = 200_000;
 const BATCH: u32 = 64;
 
 fn main() {
-    let parked = std::env::args().nth(1).map_or(1_000_000, |count| count.parse().expect("a number of fibers"));
+    let parked =
+        std::env::args().nth(1).map_or(1_000_000, |count| count.parse().expect("a number of fibers"));
     let runtime = Runtime::new(&RuntimeConfig::default()).expect("a runtime");
     println!("backend: {}", runtime.backend_name());
     runtime

@@ -115,7 +115,11 @@ impl futures_io::AsyncRead for AsyncStream {
 }
 
 impl futures_io::AsyncWrite for AsyncStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(context, buf)
     }
 
@@ -141,7 +145,11 @@ impl tokio::io::AsyncRead for AsyncStream {
 }
 
 impl tokio::io::AsyncWrite for AsyncStream {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.poll_send(context, buf)
     }
 

@@ -60,9 +60,7 @@ pub use cancel::CancelHandle;
 pub use error::RuntimeError;
 pub use join::{JoinError, JoinHandle};
 pub use local::Local;
-pub use offload::{
-    OffloadConfig, OffloadError, configure_offload, offload, offload_scoped, offload_threads,
-};
+pub use offload::{OffloadConfig, OffloadError, configure_offload, offload, offload_scoped, offload_threads};
 pub use remote::LoopHandle;
 pub use scheduler::{Runtime, RuntimeConfig, Watched, watched_loops};
 pub use scope::{Scope, ScopedJoinHandle, scope};

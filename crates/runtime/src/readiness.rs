@@ -255,9 +255,10 @@ pub(crate) fn poll_plain(interrupts: &[BorrowedFd<'_>], limit: Option<Instant>) 
     }
     let ready: Vec<bool> = fds[interrupts.len()..].iter().map(|fd| !fd.revents().is_empty()).collect();
     let is_ready = |socket: &Arc<Socket>, interest: Interest| {
-        watched.iter().zip(&ready).any(|((other, wanted), ready)| {
-            *ready && Arc::ptr_eq(socket, other) && *wanted == interest
-        })
+        watched
+            .iter()
+            .zip(&ready)
+            .any(|((other, wanted), ready)| *ready && Arc::ptr_eq(socket, other) && *wanted == interest)
     };
     let now = Instant::now();
     let woken: Vec<Waker> = PLAIN.with_borrow_mut(|plain| {

@@ -60,9 +60,8 @@ impl Watchdog {
         }
         let stop = Arc::new(Stop::default());
         let seen = stop.clone();
-        let thread = std::thread::Builder::new()
-            .name("watchdog".into())
-            .spawn(move || watch(threshold, &seen))?;
+        let thread =
+            std::thread::Builder::new().name("watchdog".into()).spawn(move || watch(threshold, &seen))?;
         Ok(Watchdog { stop, thread: Some(thread) })
     }
 }

@@ -100,9 +100,8 @@ fn futures_traits_work_as_tokios_do() {
         let (one, other) = UnixStream::pair().unwrap();
         let (mut one, mut other) = (AsyncStream::from(one), AsyncStream::from(other));
         let mut buf = [0; 8];
-        let reading = poll_fn(|context| {
-            futures_io::AsyncRead::poll_read(Pin::new(&mut other), context, &mut buf)
-        });
+        let reading =
+            poll_fn(|context| futures_io::AsyncRead::poll_read(Pin::new(&mut other), context, &mut buf));
         let writing = async {
             delay(SHORT).await;
             poll_fn(|context| futures_io::AsyncWrite::poll_write(Pin::new(&mut one), context, b"hi")).await

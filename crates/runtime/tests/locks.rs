@@ -174,6 +174,14 @@ fn a_bounded_line_turns_away_who_comes_too_late() {
 }
 
 #[test]
+fn a_failed_try_leaves_the_permits_as_they_were() {
+    let semaphore = Arc::new(Semaphore::new(1));
+    assert!(semaphore.try_acquire_many(2).is_none());
+    assert!(semaphore.try_acquire_owned(2).is_none());
+    assert_eq!(semaphore.available(), 1);
+}
+
+#[test]
 fn owned_permits_go_back_from_another_task() {
     everywhere(|| {
         let semaphore = Arc::new(Semaphore::new(1));

@@ -61,8 +61,8 @@ impl UdpSocket {
     /// The kernel's; `TimedOut`; `ECANCELED`.
     pub fn send_to(&self, datagram: &[u8], address: impl ToAddresses) -> io::Result<usize> {
         let address = address.to_addresses()?.first().copied();
-        let address = address
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"))?;
+        let address =
+            address.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the name has no address"))?;
         self.retry(Interest::WRITE, self.timeouts.write(), |socket| {
             rustix::net::sendto(socket, datagram, SendFlags::DONTWAIT | SendFlags::NOSIGNAL, &address)
         })

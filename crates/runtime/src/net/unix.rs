@@ -46,8 +46,7 @@ impl UnixStream {
     /// The kernel's: descriptors have run out.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let (one, other) =
-            rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        let (one, other) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
         Ok((UnixStream::from_fd(one), UnixStream::from_fd(other)))
     }
 

@@ -4,7 +4,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::time::Instant;
 
-use spin::rwlock::{RwLock as SpinRwLock, RwLockReadGuard as SpinReadGuard, RwLockWriteGuard as SpinWriteGuard};
+use spin::rwlock::{
+    RwLock as SpinRwLock, RwLockReadGuard as SpinReadGuard, RwLockWriteGuard as SpinWriteGuard,
+};
 
 use super::error::WaitError;
 use super::semaphore::{Permit, Semaphore};

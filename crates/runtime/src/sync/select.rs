@@ -185,9 +185,7 @@ impl<T, R, F: FnOnce(Result<(), SendError<T>>) -> R> Case<R> for SendCase<'_, T,
     fn attempt(&mut self, waiter: Option<&Waiter>) -> bool {
         let value = self.value.take().expect("it goes back when it is not sent");
         let outcome = match waiter {
-            Some(waiter) => {
-                self.sender.shared().send_or_join(value, &mut self.ticket, Some(waiter.clone()))
-            }
+            Some(waiter) => self.sender.shared().send_or_join(value, &mut self.ticket, Some(waiter.clone())),
             None => self.sender.try_send(value),
         };
         self.outcome = match outcome {
