@@ -111,7 +111,7 @@ pub(crate) fn running_that_parks() -> Option<(u32, FiberId)> {
 /// Runs `f` on this thread's scheduler, if it has one. `f` must not switch fibers.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| f(scheduler)))
+    CURRENT.with_borrow(|current| current.as_deref().map(|scheduler| f(scheduler)))
 }
 
 /// As [`with_current`], for a caller that knows that there is one and that may switch fibers: the thread-local is not
@@ -124,7 +124,7 @@ pub(crate) fn with_current_rc<R>(f: impl FnOnce(&Scheduler) -> R) -> R {
 /// This thread's scheduler, if it has one.
 #[inline]
 pub(crate) fn current() -> Option<Rc<Scheduler>> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| Rc::clone(scheduler)))
+    CURRENT.with_borrow(|current| current.as_deref().cloned())
 }
 
 impl Runtime {
