@@ -1,7 +1,9 @@
 //! Schedules fibers on reactors; the same calls block a plain thread.
 //!
-//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`park`], [`sleep`], [`deadline`]), streams ([`net`]),
-//! and connections that wait without a fiber ([`feed`]). Out of scope: protocols, processes, signals.
+//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`mod@park`], [`sleep`], [`deadline`]), sockets ([`net`]),
+//! connections that wait without a fiber ([`feed`]), channels and locks ([`sync`]), what would hold the loop elsewhere
+//! ([`offload`](fn@offload), [`fs`], [`dns`]), futures ([`block_on`](fn@block_on), [`adapter`]), and the [`Watchdog`]. Out of scope:
+//! protocols, processes, signals.
 //!
 //! Every call that waits ends in [`park`], and nothing else decides how: on a fiber the thread goes on with other
 //! fibers, on a plain thread the call blocks. So the same code runs in a process, a thread, a pool or a fiber.

@@ -94,7 +94,8 @@ fn a_cancelled_receiver_does_not_swallow_the_wake_up_of_the_next() {
     everywhere(|| {
         for _ in 0..300 {
             let (sender, receiver) = channel(8);
-            let (first, second) = (receiver.clone(), receiver);
+            // The third keeps the channel open when both others have ended.
+            let (first, second, _open) = (receiver.clone(), receiver.clone(), receiver);
             let first = spawn(move || first.recv());
             let second = spawn(move || second.recv());
             yield_now();

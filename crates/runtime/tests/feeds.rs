@@ -25,7 +25,10 @@ enum Told {
     Stopping,
 }
 
-struct Sleeper(Sender<(FeedId, Told)>);
+/// A connection's feed and what it was told.
+type Roused = (FeedId, Told);
+
+struct Sleeper(Sender<Roused>);
 
 impl Dormant for Sleeper {
     fn rouse(self: Box<Self>, feed: FeedId, news: News<'_>) {
@@ -46,12 +49,12 @@ fn pair() -> (TcpStream, TcpStream) {
     (client, listener.accept().unwrap())
 }
 
-fn news() -> (Sender<(FeedId, Told)>, Receiver<(FeedId, Told)>) {
+fn news() -> (Sender<Roused>, Receiver<Roused>) {
     channel(1024)
 }
 
 /// Lets a connection rest, and says that it must be able to.
-fn rest(feed: Option<FeedId>, stream: &TcpStream, told: &Sender<(FeedId, Told)>, until: Duration) {
+fn rest(feed: Option<FeedId>, stream: &TcpStream, told: &Sender<Roused>, until: Duration) {
     let rested = feed::rest(feed, stream.socket(), Box::new(Sleeper(told.clone())), Instant::now() + until);
     assert!(rested.is_ok(), "nothing has come yet");
 }

@@ -153,16 +153,15 @@ fn a_waker_may_be_woken_by_another_thread() {
 #[test]
 fn a_deadline_and_a_cancel_end_it_and_drop_the_future() {
     everywhere(|| {
-        struct Dropped(Arc<()>);
         let alive = Arc::new(());
-        let never = |held: Dropped| async move {
+        let never = |held: Arc<()>| async move {
             std::future::pending::<()>().await;
             drop(held);
         };
-        let outcome = deadline(SHORT, || block_on(never(Dropped(alive.clone()))));
+        let outcome = deadline(SHORT, || block_on(never(alive.clone())));
         assert_eq!(outcome, Err(WaitError::TimedOut));
         assert_eq!(Arc::strong_count(&alive), 1);
-        let held = Dropped(alive.clone());
+        let held = alive.clone();
         let waiting = spawn(move || block_on(never(held)));
         yield_now();
         waiting.cancel();
