@@ -121,18 +121,19 @@ impl Router {
     /// or the client likes it, and the request id is put in.
     #[inline]
     pub fn answer(&self, cx: &mut Context<'_>) -> Response {
-        let mut response = Response::default();
+        let mut response = None;
         self.answer_into(cx, &mut response);
-        response
+        response.expect("the call above has put it there")
     }
 
-    /// As [`Router::answer`], with the answer where the caller wants it.
+    /// As [`Router::answer`], with the answer where the caller wants it; afterwards there is one.
     #[inline]
-    pub(crate) fn answer_into(&self, cx: &mut Context<'_>, response: &mut Response) {
+    pub(crate) fn answer_into(&self, cx: &mut Context<'_>, slot: &mut Option<Response>) {
         let route = cx.route();
-        if let Err(panicked) = call_handler_into(route.handler(), cx, response) {
-            *response = panicked.into_response();
+        if let Err(panicked) = call_handler_into(route.handler(), cx, slot) {
+            *slot = Some(panicked.into_response());
         }
+        let Some(response) = slot else { return };
         if response.extensions().get::<Failure>().is_some() {
             *response = self.render(std::mem::take(response), Some(cx.head()), route.pattern());
         }

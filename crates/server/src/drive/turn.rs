@@ -168,7 +168,7 @@ impl<'a> Turn<'a> {
         };
         let waits_before = park::waits();
         let started = service.access_log.is_on().then(Instant::now);
-        let mut response = Response::default();
+        let mut response = None;
         {
             let mut cx = Context::new(self.view, found, &self.conn.peer, &service.state, &mut intake);
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
@@ -187,7 +187,8 @@ impl<'a> Turn<'a> {
         if park::waits() != waits_before {
             route.note_wait();
         }
-        self.finish(intake, &mut response, inline, (started, route.pattern()))
+        let response = response.as_mut().expect("the router always answers");
+        self.finish(intake, response, inline, (started, route.pattern()))
     }
 
     fn finish(
