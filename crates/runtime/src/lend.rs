@@ -6,7 +6,6 @@ use std::panic::AssertUnwindSafe;
 use tenfold_fiber::lend_scope;
 
 use crate::park::{self, Waiter};
-use crate::task;
 
 /// A borrowed closure on its way to another thread: run it or drop it.
 pub use tenfold_fiber::Lent;
@@ -23,7 +22,7 @@ pub fn run_elsewhere<R: Send>(f: impl FnOnce() -> R + Send, deliver: impl FnOnce
     let mut outcome: Option<Result<R, Box<dyn Any + Send>>> = None;
     lend_scope(
         move || waiter.wake(),
-        |_| park_to_the_end(),
+        |_| park::park_regardless(),
         |lender| {
             let outcome = &mut outcome;
             deliver(lender.lend(move || *outcome = Some(std::panic::catch_unwind(AssertUnwindSafe(f)))));
@@ -33,17 +32,4 @@ pub fn run_elsewhere<R: Send>(f: impl FnOnce() -> R + Send, deliver: impl FnOnce
         Ok(result) => result,
         Err(panic) => std::panic::resume_unwind(panic),
     }
-}
-
-/// Waits for the next wake-up although the task's time is over or it was cancelled.
-pub(crate) fn park_to_the_end() {
-    let (deadline, cancelled, thread) = task::with(|task| {
-        (task.deadline.take(), std::mem::take(&mut task.cancelled), task.thread_cancel.take())
-    });
-    park::park(None);
-    task::with(|task| {
-        task.deadline = deadline;
-        task.cancelled |= cancelled;
-        task.thread_cancel = thread;
-    });
 }

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Thread;
@@ -77,27 +78,11 @@ impl Waiter {
 
 /// Waits until the [`Waiter`] of the calling code is woken, until `until`, until the task's deadline, or until it is
 /// cancelled. A wake-up that came before is not lost.
-#[inline]
+#[inline(always)]
 pub fn park(until: Option<Instant>) -> Unparked {
-    if fiber_that_may_park().is_some() {
-        return scheduler::with_current_rc(|scheduler| park_fiber(scheduler, until));
-    }
-    park_thread(until)
-}
-
-fn park_fiber(scheduler: &Scheduler, until: Option<Instant>) -> Unparked {
-    let (deadline, cancelled) =
-        scheduler.with_running(|record| (record.task.deadline, record.task.cancelled)).unwrap_or_default();
-    if cancelled {
-        return Unparked::Cancelled;
-    }
-    let limit = earlier(until, deadline);
-    if scheduler.park_running(limit) {
-        return Unparked::TimedOut;
-    }
-    match scheduler.with_running(|record| record.task.cancelled) {
-        Some(true) => Unparked::Cancelled,
-        _ => Unparked::Woken,
+    match loop_that_may_park() {
+        Some(scheduler) => scheduler.park_current(until),
+        None => park_thread(until),
     }
 }
 
@@ -122,6 +107,20 @@ fn park_thread(until: Option<Instant>) -> Unparked {
     }
 }
 
+/// Waits for the next wake-up although the task's time is over or it was cancelled: for what has to be put in order.
+/// Spurious wake-ups are possible.
+pub(crate) fn park_regardless() {
+    let (deadline, cancelled, thread) = task::with(|task| {
+        (task.deadline.take(), std::mem::take(&mut task.cancelled), task.thread_cancel.take())
+    });
+    park(None);
+    task::with(|task| {
+        task.deadline = deadline;
+        task.cancelled |= cancelled;
+        task.thread_cancel = thread;
+    });
+}
+
 /// Runs an operation: at once if it can be done, else when the kernel says so. Returns when nobody uses its buffers any
 /// more.
 ///
@@ -129,8 +128,8 @@ fn park_thread(until: Option<Instant>) -> Unparked {
 /// The operation's own; `TimedOut` after `until` or the task's deadline; `ECANCELED` when the task was cancelled. A
 /// result that arrived before is returned instead of either.
 pub fn run(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
-    match fiber_that_may_park() {
-        Some((_, fiber)) => scheduler::with_current_rc(|scheduler| run_on_fiber(scheduler, fiber, op, until)),
+    match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
+        Some((fiber, scheduler)) => run_on_fiber(&scheduler, fiber, op, until),
         None => run_on_thread(op, until),
     }
 }
@@ -247,10 +246,10 @@ fn with_inline<R>(inline: bool, f: impl FnOnce() -> R) -> R {
     struct Restore(bool);
     impl Drop for Restore {
         fn drop(&mut self) {
-            task::with(|task| task.inline = self.0);
+            task::set_inline(self.0);
         }
     }
-    let _restore = Restore(task::with(|task| std::mem::replace(&mut task.inline, inline)));
+    let _restore = Restore(task::set_inline(inline));
     f()
 }
 
@@ -277,17 +276,16 @@ pub fn parks() -> bool {
     fiber_that_may_park().is_some()
 }
 
+/// The running fiber, if its waits park it.
 #[inline]
 fn fiber_that_may_park() -> Option<(u32, FiberId)> {
-    if !tenfold_fiber::may_suspend() {
-        return None;
-    }
-    scheduler::with_current(|scheduler| {
-        let id = scheduler.running()?;
-        let inline = scheduler.with_running(|record| record.task.inline)?;
-        (!inline).then_some((scheduler.id, id))
-    })
-    .flatten()
+    scheduler::running_that_parks().filter(|_| tenfold_fiber::may_suspend())
+}
+
+/// The loop of the running fiber, if its waits park it. Owned, because the thread-local cannot stay borrowed over a switch.
+#[inline]
+pub(crate) fn loop_that_may_park() -> Option<Rc<Scheduler>> {
+    fiber_that_may_park().and_then(|_| scheduler::current())
 }
 
 fn thread_parker() -> Arc<ThreadParker> {
@@ -316,4 +314,35 @@ pub(crate) fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option
 pub(crate) fn after(delay: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
+}
+
+/// Blocks the thread until one of several descriptors is readable; its index. Respects [`interruptible`] and deadlines.
+///
+/// For a process that serves several listeners on its only thread. On a fiber use one fiber for each descriptor.
+///
+/// # Errors
+/// `TimedOut`, `ECANCELED`, or poll(2)'s.
+pub fn wait_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<usize> {
+    use rustix::event::{PollFd, PollFlags};
+    count_wait();
+    let (limit, _) = thread_limits(None);
+    let interrupt = task::with(|task| task.interrupt.clone());
+    let mut wanted: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    if let Some(interrupt) = &interrupt {
+        wanted.push(PollFd::new(interrupt, PollFlags::IN));
+    }
+    loop {
+        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
+        let left = left.and_then(|left| rustix::time::Timespec::try_from(left).ok());
+        match rustix::event::poll(&mut wanted, left.as_ref()) {
+            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+            Ok(_) => match wanted.iter().position(|fd| !fd.revents().is_empty()) {
+                Some(index) if index < fds.len() => return Ok(index),
+                _ => return Err(cancelled()),
+            },
+        }
+    }
 }

@@ -14,6 +14,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::mem::ManuallyDrop;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -26,14 +27,15 @@ use tenfold_reactor::{Event, Reactor, ReactorConfig};
 
 use crate::error::RuntimeError;
 use crate::feed::Feeds;
-use crate::park;
+use crate::join::panic_message;
+use crate::park::{self, Unparked, earlier};
 use crate::remote::{self, LoopHandle, Message, Remote};
-use crate::table::{FiberId, Record, State, Table};
+use crate::table::{FiberId, Place, Record, State, Table};
 use crate::task::Task;
 
 /// Most fibers that run before I/O is looked at again.
 const RESUMES_PER_TURN: usize = 64;
-/// Longest time that fibers run before I/O is looked at again; the clock is read after every eighth of them.
+/// Longest time that fibers run before I/O is looked at again; the clock is read after every sixteenth of them.
 const TURN: Duration = Duration::from_micros(500);
 /// Most completions that are dispatched before fibers run again.
 const EVENTS_PER_TURN: usize = 1024;
@@ -87,21 +89,39 @@ pub(crate) struct Scheduler {
 }
 
 thread_local! {
-    static CURRENT: RefCell<Option<Rc<Scheduler>>> = const { RefCell::new(None) };
+    // Not dropped with the thread (`Entered` empties it), because a thread-local with a destructor has a state that every
+    // access would have to look at, and no access would be inlined.
+    static CURRENT: RefCell<Option<ManuallyDrop<Rc<Scheduler>>>> = const { RefCell::new(None) };
+}
+
+thread_local! {
+    /// The loop and the running fiber, unless its waits block the thread. Beside `CURRENT`, because every wait looks at it.
+    static PARKING: Cell<Option<(u32, FiberId)>> = const { Cell::new(None) };
+}
+
+/// The loop and the running fiber, unless its waits block the thread.
+#[inline]
+pub(crate) fn running_that_parks() -> Option<(u32, FiberId)> {
+    PARKING.get()
 }
 
 /// Runs `f` on this thread's scheduler, if it has one. `f` must not switch fibers.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
-    CURRENT.with_borrow(|current| current.as_deref().map(f))
+    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| f(scheduler)))
 }
 
 /// As [`with_current`], for a caller that knows that there is one and that may switch fibers: the thread-local is not
 /// borrowed meanwhile.
 #[inline]
 pub(crate) fn with_current_rc<R>(f: impl FnOnce(&Scheduler) -> R) -> R {
-    let scheduler = CURRENT.with_borrow(|current| current.clone()).expect("a running fiber has a scheduler");
-    f(&scheduler)
+    f(&current().expect("a running fiber has a scheduler"))
+}
+
+/// This thread's scheduler, if it has one.
+#[inline]
+pub(crate) fn current() -> Option<Rc<Scheduler>> {
+    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| Rc::clone(scheduler)))
 }
 
 impl Runtime {
@@ -157,7 +177,7 @@ impl Entered {
         CURRENT.with_borrow_mut(|current| match current {
             Some(_) => Err(RuntimeError::Nested),
             None => {
-                *current = Some(scheduler.clone());
+                *current = Some(ManuallyDrop::new(scheduler.clone()));
                 Ok(())
             }
         })?;
@@ -167,7 +187,7 @@ impl Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.take();
+        drop(CURRENT.take().map(ManuallyDrop::into_inner));
     }
 }
 
@@ -214,6 +234,10 @@ impl Scheduler {
         self.running.get()
     }
 
+    pub(crate) fn set_running_inline(&self, inline: bool) {
+        PARKING.set(self.running.get().filter(|_| !inline).map(|fiber| (self.id, fiber)));
+    }
+
     #[inline]
     pub(crate) fn with_running<R>(&self, look: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let id = self.running.get()?;
@@ -223,6 +247,7 @@ impl Scheduler {
     /// Starts a fiber; it runs when its turn comes.
     ///
     /// On failure what was to run goes back.
+    #[inline]
     pub(crate) fn start<F: FnOnce() + 'static>(
         &self,
         name: &'static str,
@@ -230,13 +255,25 @@ impl Scheduler {
         task: Task,
         f: F,
     ) -> Result<FiberId, (RuntimeError, F)> {
-        let stack = match self.take_stack(stack_bytes.unwrap_or(self.stack_bytes)) {
+        match self.take_stack(stack_bytes.unwrap_or(self.stack_bytes)) {
+            Ok(stack) => Ok(self.enlist(Fiber::new(stack, name, f), name, task)),
+            Err(error) => Err((error.into(), f)),
+        }
+    }
+
+    /// As `start`, for a closure whose panic nobody else would see: it is logged and ends the fiber, nothing more.
+    #[inline]
+    pub(crate) fn start_detached<F: FnOnce() + 'static>(
+        &self,
+        name: &'static str,
+        f: F,
+    ) -> Result<(), (RuntimeError, F)> {
+        let stack = match self.take_stack(self.stack_bytes) {
             Ok(stack) => stack,
             Err(error) => return Err((error.into(), f)),
         };
-        let id = self.table.borrow_mut().insert(Fiber::new(stack, name, f), name, task);
-        self.ready.borrow_mut().push_back(id);
-        Ok(id)
+        self.start_on(stack, name, f);
+        Ok(())
     }
 
     /// Takes a stack before there is anything to run on it.
@@ -244,16 +281,31 @@ impl Scheduler {
         Ok(self.take_stack(self.stack_bytes)?)
     }
 
+    /// Starts a fiber on a stack from [`Scheduler::reserve`]. Its panic is logged.
+    #[inline]
     pub(crate) fn start_on<F: FnOnce() + 'static>(
         &self,
         stack: tenfold_fiber::Stack,
         name: &'static str,
         f: F,
     ) {
-        let id = self.table.borrow_mut().insert(Fiber::new(stack, name, f), name, Task::default());
-        self.ready.borrow_mut().push_back(id);
+        let guarded = move || {
+            if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
+                let panic = panic_message(panic.as_ref());
+                tracing::error!(fiber = tenfold_fiber::name().unwrap_or(name), panic, "a fiber panicked");
+            }
+        };
+        self.enlist(Fiber::new(stack, name, guarded), name, Task::default());
     }
 
+    #[inline]
+    fn enlist(&self, fiber: Fiber, name: &'static str, task: Task) -> FiberId {
+        let id = self.table.borrow_mut().insert(fiber, name, task);
+        self.ready.borrow_mut().push_back(id);
+        id
+    }
+
+    #[inline]
     fn take_stack(&self, bytes: usize) -> Result<tenfold_fiber::Stack, FiberError> {
         let mut pools = self.stacks.borrow_mut();
         if let Some((_, pool)) = pools.iter().find(|(size, _)| *size == bytes) {
@@ -267,13 +319,10 @@ impl Scheduler {
         stack
     }
 
+    /// Gives a stack back to its pool, which it knows itself.
+    #[inline]
     fn put_stack(&self, stack: tenfold_fiber::Stack) {
-        let bytes = stack.usable_bytes();
-        let pools = self.stacks.borrow();
-        // Sizes are whole pages, so what was asked for and what the stack has may differ by less than a page.
-        if let Some((_, pool)) = pools.iter().find(|(size, _)| size.next_multiple_of(4096) == bytes) {
-            pool.put(stack);
-        }
+        drop(stack);
         if !self.trim_armed.replace(true) {
             self.reactor.add_timer(self.reactor.now() + TRIM_EVERY, TIMER_TRIM);
         }
@@ -314,23 +363,62 @@ impl Scheduler {
         self.wake(id);
     }
 
-    /// Parks the running fiber until it is woken or `until`; true when the time was the reason.
-    pub(crate) fn park_running(&self, until: Option<Instant>) -> bool {
-        park::count_wait();
+    /// Parks the running fiber until it is woken, until `until` or its deadline, or until it is cancelled.
+    ///
+    /// Inlined into its callers, as all of the way to the switch: each `ret` after a switch is one that the processor's
+    /// return stack predicts wrong (some 6 ns).
+    #[inline(always)]
+    pub(crate) fn park_current(&self, until: Option<Instant>) -> Unparked {
         let id = self.running.get().expect("only a running fiber parks");
         {
             let mut table = self.table.borrow_mut();
-            let record = table.get(id).expect("a running fiber has a record");
-            if std::mem::take(&mut record.permit) {
-                return false;
+            let record = table.alive(id);
+            if record.task.cancelled {
+                return Unparked::Cancelled;
             }
-            record.state = State::Parked;
-            record.timed_out = false;
-            record.timer = until.map(|until| self.reactor.add_timer(until, id.pack()));
+            let limit = earlier(until, record.task.deadline);
+            if !self.begin_park(record, id, limit) {
+                return Unparked::Woken;
+            }
         }
         tenfold_fiber::suspend();
         let mut table = self.table.borrow_mut();
-        let record = table.get(id).expect("a running fiber has a record");
+        let record = table.alive(id);
+        let timed_out = self.end_park(record);
+        match (timed_out, record.task.cancelled) {
+            (true, _) => Unparked::TimedOut,
+            (false, true) => Unparked::Cancelled,
+            (false, false) => Unparked::Woken,
+        }
+    }
+
+    /// Parks the running fiber until it is woken or `until`, whatever else; true when the time was the reason.
+    pub(crate) fn park_running(&self, until: Option<Instant>) -> bool {
+        let id = self.running.get().expect("only a running fiber parks");
+        if !self.begin_park(self.table.borrow_mut().alive(id), id, until) {
+            return false;
+        }
+        tenfold_fiber::suspend();
+        self.end_park(self.table.borrow_mut().alive(id))
+    }
+
+    /// False when the wake-up has come before.
+    #[inline]
+    fn begin_park(&self, record: &mut Record, id: FiberId, until: Option<Instant>) -> bool {
+        park::count_wait();
+        if std::mem::take(&mut record.permit) {
+            return false;
+        }
+        record.state = State::Parked;
+        record.timed_out = false;
+        if let Some(until) = until {
+            record.timer = Some(self.reactor.add_timer(until, id.pack()));
+        }
+        true
+    }
+
+    #[inline]
+    fn end_park(&self, record: &mut Record) -> bool {
         if let Some(timer) = record.timer.take() {
             self.reactor.cancel_timer(timer);
         }
@@ -338,11 +426,10 @@ impl Scheduler {
     }
 
     /// Puts the running fiber at the end of the run queue.
+    #[inline]
     pub(crate) fn yield_running(&self) {
         let id = self.running.get().expect("only a running fiber yields");
-        if let Some(record) = self.table.borrow_mut().get(id) {
-            record.state = State::Ready;
-        }
+        self.table.borrow_mut().alive(id).state = State::Ready;
         self.ready.borrow_mut().push_back(id);
         tenfold_fiber::suspend();
     }
@@ -363,7 +450,9 @@ impl Scheduler {
     /// Cancels what is left and lets it end.
     fn end(&self) -> Result<(), RuntimeError> {
         self.feeds.stop_all(self);
-        for id in self.table.borrow().ids() {
+        // Not in the head of the loop: a borrow there would last over it.
+        let ids = self.table.borrow().ids();
+        for id in ids {
             self.cancel(id);
         }
         let limit = Instant::now() + END_GRACE;
@@ -399,39 +488,49 @@ impl Scheduler {
         for count in 1..=RESUMES_PER_TURN {
             let Some(id) = self.ready.borrow_mut().pop_front() else { break };
             self.resume(id);
-            if count % 8 == 0 && started.elapsed() > TURN {
+            if count % 16 == 0 && started.elapsed() > TURN {
                 break;
             }
         }
         self.beat.leave();
     }
 
+    #[inline]
     fn resume(&self, id: FiberId) {
-        let (mut fiber, name) = {
+        let (place, name) = {
             let mut table = self.table.borrow_mut();
             let Some(record) = table.get(id) else { return };
-            let Some(fiber) = record.fiber.take() else { return };
+            let Some(place) = record.fiber.take() else { return };
             record.state = State::Running;
-            (fiber, record.name)
+            PARKING.set(if record.task.inline { None } else { Some((self.id, id)) });
+            (place, record.name)
         };
         self.running.set(Some(id));
         self.beat.enter(name);
-        let outcome = fiber.resume();
+        let outcome = place.borrow_mut().as_mut().map(Fiber::resume);
         self.running.set(None);
-        match outcome {
-            Resume::Suspended => {
-                if let Some(record) = self.table.borrow_mut().get(id) {
-                    record.fiber = Some(fiber);
-                }
-            }
-            Resume::Finished => {
-                let task = self.table.borrow_mut().remove(id);
-                if let Ok(stack) = fiber.into_stack() {
-                    self.put_stack(stack);
-                }
-                drop(task);
-            }
+        PARKING.set(None);
+        if outcome == Some(Resume::Suspended) {
+            // It was taken from there, so there is nothing to drop.
+            self.table.borrow_mut().alive(id).fiber = Some(place);
+        } else {
+            self.finish(id, place);
         }
+    }
+
+    #[inline]
+    fn finish(&self, id: FiberId, place: Place) {
+        let fiber = place.take();
+        let task = {
+            let mut table = self.table.borrow_mut();
+            table.alive(id).fiber = Some(place);
+            table.remove(id)
+        };
+        if let Some(Ok(stack)) = fiber.map(Fiber::into_stack) {
+            self.put_stack(stack);
+        }
+        // What the task owned is dropped outside of the borrow: its locals' destructors are the user's code.
+        drop(task);
     }
 
     fn read_messages(&self) {
@@ -445,7 +544,7 @@ impl Scheduler {
                 Message::Wake(id) => self.wake(id),
                 Message::Cancel(id) => self.cancel(id),
                 Message::Spawn(name, f) => {
-                    if let Err((error, _)) = self.start(name, None, Task::default(), f) {
+                    if let Err((error, _)) = self.start_detached(name, f) {
                         tracing::error!(%error, name, "a fiber that another thread asked for could not start");
                     }
                 }

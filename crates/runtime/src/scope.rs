@@ -11,7 +11,6 @@ use tenfold_fiber::{Lender, lend_scope};
 use crate::cancel::CancelHandle;
 use crate::error::RuntimeError;
 use crate::join::{self, JoinError, Packet};
-use crate::lend::park_to_the_end;
 use crate::park::{self, Unparked, Waiter};
 use crate::spawn::Builder;
 
@@ -59,7 +58,7 @@ pub fn scope<'env, R>(body: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> R) 
             Unparked::TimedOut | Unparked::Cancelled => {
                 // Said once; from then on there is nothing to do but to wait for the children's own ends.
                 children.borrow_mut().drain(..).for_each(|child: CancelHandle| child.cancel());
-                park_to_the_end();
+                park::park_regardless();
             }
         },
         |lender| {

@@ -31,7 +31,7 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinH
 /// # Panics
 /// When this thread runs no loop.
 pub fn spawn_detached<F: FnOnce() + 'static>(name: &'static str, f: F) -> Result<(), (RuntimeError, F)> {
-    scheduler::with_current(|scheduler| scheduler.start(name, None, Task::default(), f).map(drop))
+    scheduler::with_current(|scheduler| scheduler.start_detached(name, f))
         .expect("spawn_detached is for fibers of a loop, and this thread runs none")
 }
 
@@ -58,11 +58,11 @@ impl Reserved {
 }
 
 /// Lets the other fibers that are ready run first. On a plain thread: `std::thread::yield_now`.
+#[inline]
 pub fn yield_now() {
-    if park::parks() {
-        scheduler::with_current_rc(|scheduler| scheduler.yield_running());
-    } else {
-        std::thread::yield_now();
+    match park::loop_that_may_park() {
+        Some(scheduler) => scheduler.yield_running(),
+        None => std::thread::yield_now(),
     }
 }
 

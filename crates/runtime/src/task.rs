@@ -45,3 +45,9 @@ pub(crate) fn with<R>(look: impl FnOnce(&mut Task) -> R) -> R {
         None => PLAIN.with_borrow_mut(look.take().expect("no fiber has taken it")),
     }
 }
+
+/// Says whether waits block the thread although there is a fiber; returns what was said before.
+pub(crate) fn set_inline(inline: bool) -> bool {
+    scheduler::with_current(|scheduler| scheduler.set_running_inline(inline));
+    with(|task| std::mem::replace(&mut task.inline, inline))
+}

@@ -7,7 +7,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenfold_reactor::Op;
 
@@ -20,20 +20,14 @@ pub struct Socket {
     fd: OwnedFd,
     /// The number of the loop that knows the descriptor; 0 for none.
     home: AtomicU32,
-    /// Longest wait of a `Read` and of a `Write`, in nanoseconds; 0 for none.
-    pub(crate) read_timeout: AtomicU64,
-    pub(crate) write_timeout: AtomicU64,
+    /// Longest waits of a `Read` and of a `Write`.
+    pub(crate) timeouts: Timeouts,
 }
 
 impl Socket {
     /// Takes a descriptor. It should be non-blocking if a loop will use it.
     pub fn new(fd: OwnedFd) -> Socket {
-        Socket {
-            fd,
-            home: AtomicU32::new(0),
-            read_timeout: AtomicU64::new(0),
-            write_timeout: AtomicU64::new(0),
-        }
+        Socket { fd, home: AtomicU32::new(0), timeouts: Timeouts::default() }
     }
 
     /// Makes the running loop the socket's home.
@@ -71,5 +65,44 @@ impl AsFd for Socket {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.leave();
+    }
+}
+
+/// In nanoseconds; 0 for none.
+#[derive(Debug, Default)]
+pub(crate) struct Timeouts {
+    read: AtomicU64,
+    write: AtomicU64,
+}
+
+impl Timeouts {
+    /// When a read that begins now is out of time.
+    pub(crate) fn read(&self) -> Option<Instant> {
+        load(&self.read)
+    }
+
+    /// When a write that begins now is out of time.
+    pub(crate) fn write(&self) -> Option<Instant> {
+        load(&self.write)
+    }
+
+    pub(crate) fn set_read(&self, timeout: Option<Duration>) {
+        store(&self.read, timeout);
+    }
+
+    pub(crate) fn set_write(&self, timeout: Option<Duration>) {
+        store(&self.write, timeout);
+    }
+}
+
+fn store(cell: &AtomicU64, timeout: Option<Duration>) {
+    let nanos = timeout.map_or(0, |timeout| timeout.as_nanos().clamp(1, u64::MAX.into()) as u64);
+    cell.store(nanos, Ordering::Relaxed);
+}
+
+fn load(cell: &AtomicU64) -> Option<Instant> {
+    match cell.load(Ordering::Relaxed) {
+        0 => None,
+        nanos => Some(park::after(Duration::from_nanos(nanos))),
     }
 }

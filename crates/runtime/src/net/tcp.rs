@@ -4,13 +4,13 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 use tenfold_reactor::{Interest, Op};
 
 use super::socket::Socket;
+use crate::dns::ToAddresses;
 use crate::park;
 
 /// A stream socket.
@@ -22,14 +22,13 @@ pub struct TcpStream {
 }
 
 impl TcpStream {
-    /// Connects to the first address that answers. Names are resolved as `std::net::ToSocketAddrs` does it, which blocks
-    /// for a name that is not a literal address: resolve those with `dns` first.
+    /// Connects to the first address that answers. Names are resolved as [`crate::dns::lookup`] does it.
     ///
     /// # Errors
     /// The last address's error.
-    pub fn connect(address: impl ToSocketAddrs) -> io::Result<TcpStream> {
+    pub fn connect(address: impl ToAddresses) -> io::Result<TcpStream> {
         let mut last = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
-        for address in address.to_socket_addrs()? {
+        for address in address.to_addresses()? {
             match TcpStream::connect_until(address, None) {
                 Ok(stream) => return Ok(stream),
                 Err(error) => last = error,
@@ -173,12 +172,12 @@ impl TcpStream {
 
     /// The longest that a `Read` waits; `None`, the default, for as long as it takes.
     pub fn set_read_timeout(&self, timeout: Option<Duration>) {
-        store(&self.socket.read_timeout, timeout);
+        self.socket.timeouts.set_read(timeout);
     }
 
     /// The longest that a `Write` waits; `None`, the default, for as long as it takes.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) {
-        store(&self.socket.write_timeout, timeout);
+        self.socket.timeouts.set_write(timeout);
     }
 }
 
@@ -199,22 +198,22 @@ impl From<std::net::TcpStream> for TcpStream {
 
 impl Read for &TcpStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.read_until(buf, load(&self.socket.read_timeout))
+        self.read_until(buf, self.socket.timeouts.read())
     }
 
     fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let first = bufs.iter_mut().find(|buf| !buf.is_empty());
-        first.map_or(Ok(0), |buf| self.read_until(buf, load(&self.socket.read_timeout)))
+        first.map_or(Ok(0), |buf| self.read_until(buf, self.socket.timeouts.read()))
     }
 }
 
 impl Write for &TcpStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.write_until(buf, load(&self.socket.write_timeout))
+        self.write_until(buf, self.socket.timeouts.write())
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.write_vectored_until(bufs, load(&self.socket.write_timeout))
+        self.write_vectored_until(bufs, self.socket.timeouts.write())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -243,18 +242,6 @@ impl Write for TcpStream {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn store(cell: &AtomicU64, timeout: Option<Duration>) {
-    let nanos = timeout.map_or(0, |timeout| timeout.as_nanos().clamp(1, u64::MAX.into()) as u64);
-    cell.store(nanos, Ordering::Relaxed);
-}
-
-fn load(cell: &AtomicU64) -> Option<Instant> {
-    match cell.load(Ordering::Relaxed) {
-        0 => None,
-        nanos => Some(park::after(Duration::from_nanos(nanos))),
     }
 }
 

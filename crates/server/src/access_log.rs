@@ -1,0 +1,225 @@
+//! One line per request, as text or JSON, to standard output or a file.
+//!
+//! Whoever serves a request only formats the line into memory; a thread of the worker's own writes, when 8 KiB are there,
+//! after a second, and at the end. If the disk or the reader of a pipe cannot keep up the buffer grows to its bound, and
+//! from then on lines are dropped and counted: a log must not hold requests up.
+
+mod format;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime};
+
+use http::{StatusCode, Version};
+
+use crate::peer::Peer;
+
+/// How a line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogFormat {
+    /// No access log.
+    #[default]
+    Off,
+    /// The combined format of Apache and nginx, then the time in microseconds, the route and the request id.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// Where lines go.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LogTarget {
+    /// Standard output.
+    #[default]
+    Stdout,
+    /// A file, appended to; workers may share it.
+    File(PathBuf),
+}
+
+/// What a line is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    /// The client.
+    pub peer: &'a Peer,
+    /// When the request came.
+    pub at: SystemTime,
+    /// Its method as it was sent.
+    pub method: &'a str,
+    /// Its target as it was sent.
+    pub target: &'a str,
+    /// Its version.
+    pub version: Version,
+    /// The answer's status.
+    pub status: StatusCode,
+    /// Bytes of the answer's body.
+    pub body_bytes: u64,
+    /// From the first byte of the request to the last one of the answer.
+    pub took: Duration,
+    /// The route's pattern.
+    pub route: &'a str,
+    /// The request id, if it has one.
+    pub request_id: Option<&'a str>,
+    /// Its Referer.
+    pub referer: Option<&'a [u8]>,
+    /// Its User-Agent.
+    pub user_agent: Option<&'a [u8]>,
+}
+
+/// An access log of one worker. Opened after the fork, since it has a thread; shared by the worker's threads.
+#[derive(Debug)]
+pub struct AccessLog {
+    format: LogFormat,
+    shared: Arc<Shared>,
+    writer: Option<JoinHandle<()>>,
+}
+
+/// Bytes that make the writer write at once.
+const FLUSH_BYTES: usize = 8 << 10;
+/// The longest that a line waits.
+const FLUSH_AFTER: Duration = Duration::from_secs(1);
+/// Most bytes that wait to be written; lines beyond are dropped.
+const BUFFER_BYTES_MAX: usize = 1 << 20;
+
+#[derive(Debug, Default)]
+struct Shared {
+    buffer: Mutex<Buffer>,
+    /// Notified at `FLUSH_BYTES` and at the end.
+    wake: Condvar,
+    dropped: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl AccessLog {
+    /// A log that writes nothing.
+    pub fn off() -> AccessLog {
+        AccessLog { format: LogFormat::Off, shared: Arc::default(), writer: None }
+    }
+
+    /// Opens the log and starts its thread.
+    ///
+    /// # Errors
+    /// When the file cannot be opened for appending, or there is no thread to be had.
+    pub fn open(format: LogFormat, target: &LogTarget) -> io::Result<AccessLog> {
+        if format == LogFormat::Off {
+            return Ok(AccessLog::off());
+        }
+        match target {
+            LogTarget::Stdout => AccessLog::to(format, io::stdout()),
+            LogTarget::File(path) => {
+                let file: File = OpenOptions::new().create(true).append(true).open(path)?;
+                AccessLog::to(format, file)
+            }
+        }
+    }
+
+    /// A log into any writer, which the log's thread calls with whole lines.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn to(format: LogFormat, out: impl Write + Send + 'static) -> io::Result<AccessLog> {
+        let shared = Arc::new(Shared::default());
+        let theirs = shared.clone();
+        let writer =
+            std::thread::Builder::new().name("access-log".into()).spawn(move || theirs.write_all_to(out))?;
+        Ok(AccessLog { format, shared, writer: Some(writer) })
+    }
+
+    /// Whether entries are worth making.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.format != LogFormat::Off
+    }
+
+    /// Logs one request. Waits for nothing but the lock, under which a line is formatted; about half a microsecond.
+    pub fn record(&self, entry: &Entry<'_>) {
+        let format = match self.format {
+            LogFormat::Off => return,
+            LogFormat::Text => format::text,
+            LogFormat::Json => format::json,
+        };
+        let mut buffer = self.shared.lock();
+        let before = buffer.bytes.len();
+        format(&mut buffer.bytes, entry);
+        let after = buffer.bytes.len();
+        if after > BUFFER_BYTES_MAX {
+            buffer.bytes.truncate(before);
+            self.shared.dropped.fetch_add(1, Ordering::Relaxed);
+        } else if before < FLUSH_BYTES && after >= FLUSH_BYTES {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// Lines that were lost because the target was too slow or failed.
+    pub fn dropped(&self) -> u64 {
+        self.shared.dropped.load(Ordering::Relaxed)
+    }
+}
+
+/// Writes what is there and ends the thread. Blocks as long as the target does.
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+        if let Some(writer) = self.writer.take() {
+            // It has no panics of its own, and nobody could be told about one here.
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Buffer> {
+        self.buffer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The writer's thread.
+    fn write_all_to(&self, mut out: impl Write) {
+        let mut full = Vec::new();
+        let mut complained = false;
+        loop {
+            let closed = self.take(&mut full);
+            if let Err(error) = out.write_all(&full).and_then(|()| out.flush()) {
+                let lines = full.iter().filter(|byte| **byte == b'\n').count();
+                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
+                if !complained {
+                    tracing::warn!("the access log cannot be written: {error}");
+                }
+                complained = true;
+            }
+            full.clear();
+            if closed {
+                return;
+            }
+        }
+    }
+
+    /// Waits until there is something to write, and swaps it for the empty `full`. True at the end.
+    fn take(&self, full: &mut Vec<u8>) -> bool {
+        let mut buffer = self.lock();
+        let due = Instant::now() + FLUSH_AFTER;
+        while !buffer.closed && buffer.bytes.len() < FLUSH_BYTES {
+            let left = due.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            buffer = self.wake.wait_timeout(buffer, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        std::mem::swap(&mut buffer.bytes, full);
+        buffer.closed
+    }
+}
+
+#[cfg(test)]
+#[path = "access_log/tests.rs"]
+mod tests;

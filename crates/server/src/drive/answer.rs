@@ -1,0 +1,238 @@
+//! Writing a response: its head goes to the output buffer, its body the way that its kind asks for.
+//!
+//! Small bodies join the output, which is written when the connection has no further request to offer: sixteen pipelined
+//! requests make one system call. Everything else is written as it comes, and a client that reads slowly slows it down.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Version};
+use tenfold_http::h1::{self, BodyLength, ResponseHead, Sent};
+use tenfold_runtime::park;
+
+use crate::body::{BodyKind, BodySource};
+use crate::clock;
+use crate::drive::connection::Connection;
+use crate::respond::Response;
+
+/// Bodies up to this size are copied behind their head; a copy of that size costs less than a second buffer in writev.
+const JOIN_MAX: usize = 8 * 1024;
+/// Output that is written although more is to come.
+const OUTPUT_MAX: usize = 32 * 1024;
+/// Bytes read from a reader, or gathered from a producer, for one chunk.
+const CHUNK_BYTES: usize = 16 * 1024;
+/// Most bytes of a file in one system call, so that one large download does not hold a loop.
+const SEND_FILE_MAX: u64 = 512 * 1024;
+
+/// What the request says about its response.
+#[derive(Clone, Copy)]
+pub(crate) struct Asked {
+    pub(crate) version: Version,
+    pub(crate) to_head: bool,
+    /// Whether the connection may stay.
+    pub(crate) keep_alive: bool,
+}
+
+/// Puts a response into `output` or on the wire.
+///
+/// `run_user_code` wraps what calls the application's own readers, sources and producers.
+///
+/// # Errors
+/// The connection's, or the body's: then what was sent is not whole, and the connection must be closed.
+pub(crate) fn answer(
+    conn: &Connection,
+    output: &mut Vec<u8>,
+    asked: Asked,
+    response: Response,
+    inline: bool,
+) -> io::Result<Sent> {
+    let (parts, body) = response.into_parts();
+    let content_type = body.content_type();
+    let length = match (body.kind(), body.length()) {
+        (BodyKind::Empty, _) => BodyLength::None,
+        (_, Some(length)) => BodyLength::Known(length),
+        (_, None) => BodyLength::Chunked,
+    };
+    let mut writer = Writer { conn, output, framing: length };
+    let sent = clock::with_date(|date| {
+        h1::response_head(
+            writer.output,
+            ResponseHead {
+                version: asked.version,
+                to_head: asked.to_head,
+                status: parts.status,
+                headers: &parts.headers,
+                content_type: content_type.map(str::as_bytes),
+                body: length,
+                keep_alive: asked.keep_alive,
+                date,
+                server: conn.service.server_header.as_deref(),
+            },
+        )
+    });
+    writer.framing = sent.body;
+    if sent.body != BodyLength::None {
+        writer.body(body.into_kind(), inline)?;
+    }
+    Ok(sent)
+}
+
+/// Writes a body in the framing that its head has announced.
+struct Writer<'a> {
+    conn: &'a Connection,
+    output: &'a mut Vec<u8>,
+    framing: BodyLength,
+}
+
+impl Writer<'_> {
+    fn body(&mut self, kind: BodyKind, inline: bool) -> io::Result<()> {
+        match kind {
+            BodyKind::Empty => Ok(()),
+            BodyKind::Static(bytes) => self.whole(bytes),
+            BodyKind::Bytes(bytes) => self.whole(&bytes),
+            BodyKind::File { file, offset, len } => self.file(&file, offset, len),
+            streamed if inline => park::inline(|| self.stream(streamed)),
+            streamed => self.stream(streamed),
+        }
+    }
+
+    fn whole(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > JOIN_MAX {
+            self.conn.write_both(self.output, bytes)?;
+            self.output.clear();
+            return Ok(());
+        }
+        self.output.extend_from_slice(bytes);
+        if self.output.len() > OUTPUT_MAX { self.flush() } else { Ok(()) }
+    }
+
+    fn stream(&mut self, kind: BodyKind) -> io::Result<()> {
+        match kind {
+            BodyKind::Incoming(mut incoming) => self.read_all(|buf| incoming.read(buf)),
+            BodyKind::Reader(mut reader, _) => self.read_all(|buf| reader.read(buf)),
+            BodyKind::Source(source) => self.source(source),
+            BodyKind::Producer(produce) => {
+                let mut producing = Producing { writer: self, gathered: Vec::new() };
+                produce(&mut producing)?;
+                producing.flush()?;
+                self.end()
+            }
+            _ => unreachable!("the other kinds are not streams"),
+        }
+    }
+
+    fn read_all(&mut self, mut read: impl FnMut(&mut [u8]) -> io::Result<usize>) -> io::Result<()> {
+        let mut buf = vec![0; CHUNK_BYTES];
+        let mut left = self.known_length();
+        while left > 0 {
+            let most = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            match read(&mut buf[..most]) {
+                Ok(0) if self.framing == BodyLength::Chunked || self.framing == BodyLength::UntilClose => {
+                    break;
+                }
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the body was shorter than announced",
+                    ));
+                }
+                Ok(count) => {
+                    left -= count as u64;
+                    self.piece(&buf[..count])?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.end()
+    }
+
+    fn source(&mut self, mut source: Box<dyn BodySource + Send>) -> io::Result<()> {
+        let mut left = self.known_length();
+        while let Some(chunk) = source.next_chunk()? {
+            let chunk: Bytes = chunk;
+            left = left.checked_sub(chunk.len() as u64).ok_or_else(|| {
+                io::Error::new(io::ErrorKind::InvalidData, "the body was longer than announced")
+            })?;
+            self.piece(&chunk)?;
+        }
+        if left > 0 && matches!(self.framing, BodyLength::Known(_)) {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body was shorter than announced"));
+        }
+        self.end()
+    }
+
+    fn known_length(&self) -> u64 {
+        match self.framing {
+            BodyLength::Known(length) => length,
+            _ => u64::MAX,
+        }
+    }
+
+    /// Writes a piece now: nobody knows how long the next one takes.
+    fn piece(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(()); // An empty chunk would be the last one.
+        }
+        if self.framing == BodyLength::Chunked {
+            h1::chunk(self.output, bytes);
+        } else {
+            self.output.extend_from_slice(bytes);
+        }
+        self.flush()
+    }
+
+    fn end(&mut self) -> io::Result<()> {
+        if self.framing == BodyLength::Chunked {
+            h1::last_chunk(self.output, None::<&HeaderMap>);
+        }
+        self.flush()
+    }
+
+    fn file(&mut self, file: &File, mut offset: u64, len: u64) -> io::Result<()> {
+        self.flush()?;
+        let end = offset + len;
+        while offset < end {
+            let part = (end - offset).min(SEND_FILE_MAX) as usize;
+            let stall = Instant::now() + self.conn.service.bounds.write_stall;
+            let sent = park::parking(|| self.conn.stream.send_file(file, &mut offset, part, Some(stall)))?;
+            if sent == 0 {
+                return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
+            }
+            park::parking(tenfold_runtime::yield_now);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let outcome = self.conn.write_all(self.output);
+        self.output.clear();
+        outcome
+    }
+}
+
+/// The `Write` that a producer gets: gathers small writes into chunks.
+struct Producing<'a, 'b> {
+    writer: &'a mut Writer<'b>,
+    gathered: Vec<u8>,
+}
+
+impl Write for Producing<'_, '_> {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.gathered.extend_from_slice(buf);
+        if self.gathered.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let gathered = std::mem::take(&mut self.gathered);
+        let outcome = self.writer.piece(&gathered);
+        self.gathered = gathered;
+        self.gathered.clear();
+        outcome
+    }
+}

@@ -1,0 +1,57 @@
+//! Connections on threads of their own: the thread waits, between requests as well.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tenfold_runtime::net::TcpListener;
+use tenfold_runtime::park;
+
+use crate::drive::acceptor::accept_loop;
+use crate::drive::connection::Connection;
+use crate::drive::exchange::{Next, serve};
+use crate::drive::linger::linger;
+use crate::drive::workspace::Workspace;
+use crate::service::Service;
+
+/// Accepts on this thread until the worker stops; `each` gets the connections.
+pub(crate) fn accept(listener: &TcpListener, service: &Arc<Service>, each: impl FnMut(Connection)) {
+    let stop = &service.stop.eventfd;
+    accept_loop(
+        listener,
+        service,
+        |listener| park::interruptible(stop, || listener.accept_from_until(None)),
+        each,
+    );
+}
+
+/// Serves a connection to its end, or until it is idle and the worker stops.
+pub(crate) fn serve_connection(conn: Connection) {
+    let stop = conn.service.stop.eventfd.clone();
+    serve_connection_until(conn, &stop);
+}
+
+/// Serves a connection to its end, or until it is idle and `stop` is readable.
+pub(crate) fn serve_connection_until(mut conn: Connection, stop: &Arc<OwnedFd>) {
+    let mut work = Workspace::take();
+    let mut idle_max = conn.service.bounds.header_timeout;
+    loop {
+        // Between requests the word to stop ends the wait; within one it does not.
+        let until = Instant::now() + idle_max;
+        let came = park::interruptible(stop, || conn.read(work.input.spare(), Some(until)));
+        match came {
+            Ok(0) | Err(_) => break,
+            Ok(count) => work.input.commit(count),
+        }
+        match serve(&mut conn, &mut work) {
+            Next::Idle => idle_max = conn.service.bounds.keepalive,
+            Next::Close => break,
+            Next::Linger => {
+                work.put();
+                linger(conn);
+                return;
+            }
+        }
+    }
+    work.put();
+}

@@ -1,0 +1,119 @@
+//! One client's connection: what is kept of it between requests, and how it is read and written.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tenfold_http::h1::Exchange;
+use tenfold_runtime::feed::{self, FeedId};
+use tenfold_runtime::net::TcpStream;
+use tenfold_runtime::park;
+
+use crate::peer::Peer;
+use crate::service::{Open, Service};
+
+/// Everything that an idle connection costs, apart from the kernel's part: about 200 bytes.
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+    /// Where its bytes arrive once it has rested on a loop.
+    pub(crate) feed: Option<FeedId>,
+    pub(crate) peer: Peer,
+    pub(crate) exchange: Exchange,
+    pub(crate) service: Arc<Service>,
+    /// This process got it from a front for one request: the front has to know whether an answer has begun.
+    pub(crate) behind_front: bool,
+    /// It closes after the present answer, whatever the client wishes.
+    pub(crate) last: bool,
+    /// Counts it among the worker's connections for as long as it lives.
+    _open: Open,
+}
+
+impl Connection {
+    pub(crate) fn new(stream: TcpStream, peer: Peer, service: &Arc<Service>) -> Connection {
+        Connection {
+            stream,
+            feed: None,
+            peer,
+            exchange: Exchange::new(),
+            service: service.clone(),
+            behind_front: false,
+            last: false,
+            _open: Open::count(service),
+        }
+    }
+
+    /// Reads some bytes; 0 is the client's end.
+    pub(crate) fn read(&self, into: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+        read(&self.stream, self.feed, into, until)
+    }
+
+    /// Writes everything; a client that takes nothing for too long is an error.
+    pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.note_start();
+        write_all(&self.stream, bytes, self.service.bounds.write_stall)
+    }
+
+    /// Writes head and body with one system call where the socket takes both.
+    pub(crate) fn write_both(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
+        self.note_start();
+        let stall = self.service.bounds.write_stall;
+        let bufs = [IoSlice::new(first), IoSlice::new(second)];
+        let sent = park::parking(|| self.stream.write_vectored_until(&bufs, Some(Instant::now() + stall)))?;
+        match sent.checked_sub(first.len()) {
+            Some(of_second) => write_all(&self.stream, &second[of_second..], stall),
+            None => {
+                write_all(&self.stream, &first[sent..], stall)?;
+                write_all(&self.stream, second, stall)
+            }
+        }
+    }
+
+    #[inline]
+    fn note_start(&self) {
+        if self.behind_front {
+            tenfold_scoreboard::current().answer_started.store(1, Ordering::Release);
+        }
+    }
+
+    /// Stops receiving on the loop, so that another thread or process can read the socket. What had come already is
+    /// returned.
+    pub(crate) fn detach(&mut self) -> io::Result<Vec<u8>> {
+        self.feed.take().map_or(Ok(Vec::new()), feed::detach)
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if let Some(feed) = self.feed.take() {
+            feed::close(feed);
+        }
+    }
+}
+
+/// Reads from wherever a connection's bytes arrive.
+pub(crate) fn read(
+    stream: &TcpStream,
+    feed: Option<FeedId>,
+    into: &mut [u8],
+    until: Option<Instant>,
+) -> io::Result<usize> {
+    park::parking(|| match feed {
+        Some(feed) => feed::read(feed, into, until),
+        None => stream.read_until(into, until),
+    })
+}
+
+/// Writes everything; each wait for room is bounded by `stall`.
+pub(crate) fn write_all(stream: &TcpStream, mut bytes: &[u8], stall: Duration) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let sent = match stream.try_write(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                park::parking(|| stream.write_until(bytes, Some(Instant::now() + stall)))?
+            }
+            other => other?,
+        };
+        bytes = &bytes[sent..];
+    }
+    Ok(())
+}

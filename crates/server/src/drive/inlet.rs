@@ -1,0 +1,193 @@
+//! A request's body on its way from the connection to whoever reads it.
+
+use std::io;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use http::HeaderMap;
+use tenfold_http::BodyError;
+use tenfold_http::h1::{BodyDecoder, CONTINUE};
+use tenfold_runtime::feed::FeedId;
+use tenfold_runtime::net::TcpStream;
+
+use crate::body::Inlet;
+use crate::drive::connection;
+use crate::drive::workspace::ReadBuffer;
+
+/// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
+pub(crate) struct BodyInlet {
+    stream: TcpStream,
+    feed: Option<FeedId>,
+    pub(crate) decoder: BodyDecoder,
+    /// Received and not yet decoded; after the body's end, the next request.
+    pub(crate) buffer: ReadBuffer,
+    /// Decoded and not yet read: a range of `buffer.filled()`, which is consumed as it is read.
+    ready: Range<usize>,
+    /// Bytes of `buffer` that go when `ready` is read up.
+    decoded: usize,
+    /// The client waits for a 100 before it sends.
+    pub(crate) owes_continue: bool,
+    pace: Pace,
+    /// The body broke: there is no next request on this connection.
+    pub(crate) broken: bool,
+}
+
+/// Holds a client to a least rate, so that trickling a body cannot hold a handler for ever.
+struct Pace {
+    started: Instant,
+    grace: Duration,
+    rate_min: u64,
+    received: u64,
+    write_stall: Duration,
+}
+
+impl BodyInlet {
+    pub(crate) fn new(
+        stream: TcpStream,
+        feed: Option<FeedId>,
+        decoder: BodyDecoder,
+        received: &[u8],
+        owes_continue: bool,
+        bounds: &crate::limits::Bounds,
+    ) -> BodyInlet {
+        let mut buffer = ReadBuffer::new(received.len().max(1024));
+        buffer.append(received);
+        BodyInlet {
+            stream,
+            feed,
+            decoder,
+            // Whoever sends the body unasked does not wait (RFC 9110 section 10.1.1).
+            owes_continue: owes_continue && buffer.is_empty(),
+            buffer,
+            ready: 0..0,
+            decoded: 0,
+            pace: Pace {
+                started: Instant::now(),
+                grace: bounds.body_grace,
+                rate_min: bounds.body_rate_min,
+                received: 0,
+                write_stall: bounds.write_stall,
+            },
+            broken: false,
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) -> io::Error {
+        self.broken = true;
+        error
+    }
+
+    fn fail_decoding(&mut self, error: BodyError) -> io::Error {
+        self.fail(io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// Gives out bytes that are decoded already.
+    fn give(&mut self, buf: &mut [u8]) -> usize {
+        let count = self.ready.len().min(buf.len());
+        let from = self.ready.start;
+        buf[..count].copy_from_slice(&self.buffer.filled()[from..from + count]);
+        self.ready.start += count;
+        if self.ready.is_empty() {
+            self.buffer.consume(std::mem::take(&mut self.decoded));
+            self.ready = 0..0;
+        }
+        count
+    }
+
+    /// Receives straight into the reader's buffer; only for bodies whose bytes come as they are.
+    fn read_through(&mut self, buf: &mut [u8], remaining: u64) -> io::Result<usize> {
+        let most = buf.len().min(usize::try_from(remaining).unwrap_or(usize::MAX));
+        let count = self.receive(Some(&mut buf[..most]))?;
+        match self.decoder.decode(&buf[..count]) {
+            Ok(_) => Ok(count),
+            Err(error) => Err(self.fail_decoding(error)),
+        }
+    }
+
+    fn receive(&mut self, into: Option<&mut [u8]>) -> io::Result<usize> {
+        if std::mem::take(&mut self.owes_continue) {
+            connection::write_all(&self.stream, CONTINUE, self.pace.write_stall)?;
+        }
+        let until = Some(self.pace.limit());
+        let into = into.unwrap_or_else(|| self.buffer.spare());
+        match connection::read(&self.stream, self.feed, into, until) {
+            Ok(0) => {
+                let error = match self.decoder.finish() {
+                    Err(error) => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+                    Ok(()) => io::ErrorKind::UnexpectedEof.into(),
+                };
+                Err(self.fail(error))
+            }
+            Ok(count) => {
+                self.pace.received += count as u64;
+                Ok(count)
+            }
+            Err(error) => Err(self.fail(error)),
+        }
+    }
+}
+
+impl Pace {
+    /// When the next bytes have to be there: the grace after the start, later what the least rate allows for what has
+    /// come so far.
+    fn limit(&self) -> Instant {
+        let earned = match self.rate_min {
+            0 => Duration::ZERO,
+            rate => Duration::from_secs_f64(self.received as f64 / rate as f64),
+        };
+        // A fast client earns much time; but no single wait is longer than the grace.
+        (self.started + self.grace + earned).min(Instant::now() + self.grace)
+    }
+}
+
+impl Inlet for BodyInlet {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.ready.is_empty() {
+                return Ok(self.give(buf));
+            }
+            if self.decoder.is_end() || buf.is_empty() {
+                return Ok(0);
+            }
+            if self.broken {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the body broke off before"));
+            }
+            if self.buffer.is_empty() {
+                if let Some(remaining) =
+                    self.decoder.remaining_hint().filter(|left| *left > 0 && buf.len() >= 1024)
+                {
+                    return self.read_through(buf, remaining);
+                }
+                let count = self.receive(None)?;
+                self.buffer.commit(count);
+            }
+            match self.decoder.decode(self.buffer.filled()) {
+                Ok(decoded) if decoded.data.is_empty() => {
+                    let stuck = decoded.consumed == 0 && !decoded.end;
+                    self.buffer.consume(decoded.consumed);
+                    if stuck {
+                        let count = self.receive(None)?;
+                        self.buffer.commit(count);
+                    }
+                }
+                Ok(decoded) => {
+                    self.ready = decoded.data;
+                    self.decoded = decoded.consumed;
+                }
+                Err(error) => return Err(self.fail_decoding(error)),
+            }
+        }
+    }
+
+    fn remaining_hint(&self) -> Option<u64> {
+        self.decoder.remaining_hint().map(|left| left + self.ready.len() as u64)
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.decoder.take_trailers()
+    }
+
+    fn into_any(self: Box<Self>) -> Box<dyn std::any::Any> {
+        self
+    }
+}

@@ -1,0 +1,145 @@
+//! What a connection needs while it is served and not while it is idle: buffers and the parser's storage. Pooled by
+//! thread.
+
+use std::cell::RefCell;
+
+use tenfold_http::h1::Head;
+
+use crate::drive::tally::Tally;
+
+/// Buffers larger than this are not kept: one large answer must not cost memory for ever.
+const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// Workspaces kept by a thread; 64 of 8 KiB are half a megabyte.
+const KEPT_MAX: usize = 64;
+const INPUT_BYTES: usize = 4 * 1024;
+
+thread_local! {
+    static KEPT: RefCell<Vec<Box<Workspace>>> = const { RefCell::new(Vec::new()) };
+}
+
+pub(crate) struct Workspace {
+    pub(crate) input: ReadBuffer,
+    pub(crate) output: Vec<u8>,
+    pub(crate) head: Head,
+    pub(crate) tally: Tally,
+}
+
+impl Workspace {
+    pub(crate) fn take() -> Box<Workspace> {
+        KEPT.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
+            Box::new(Workspace {
+                input: ReadBuffer::new(INPUT_BYTES),
+                output: Vec::with_capacity(INPUT_BYTES),
+                head: Head::new(),
+                tally: Tally::default(),
+            })
+        })
+    }
+
+    pub(crate) fn put(mut self: Box<Workspace>) {
+        self.input.clear();
+        self.output.clear();
+        self.head.clear();
+        if self.input.bytes.len() > KEPT_BYTES_MAX || self.output.capacity() > KEPT_BYTES_MAX {
+            return;
+        }
+        KEPT.with_borrow_mut(|kept| {
+            if kept.len() < KEPT_MAX {
+                kept.push(self);
+            }
+        });
+    }
+}
+
+/// Bytes that were received and not yet used.
+///
+/// ```text
+///   0        start          end              bytes.len()
+///   |  used  |   filled     |     spare      |
+/// ```
+pub(crate) struct ReadBuffer {
+    /// Always initialised, so that reading into the spare part needs neither zeroing nor unsafe code.
+    bytes: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl ReadBuffer {
+    pub(crate) fn new(bytes: usize) -> ReadBuffer {
+        ReadBuffer { bytes: vec![0; bytes], start: 0, end: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    #[inline]
+    pub(crate) fn consume(&mut self, count: usize) {
+        debug_assert!(count <= self.len());
+        self.start += count;
+        if self.start == self.end {
+            self.clear();
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Room for at least one more byte; doubles when full, so it is the caller who bounds the length.
+    pub(crate) fn spare(&mut self) -> &mut [u8] {
+        if self.end == self.bytes.len() {
+            if self.start > 0 {
+                self.bytes.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            } else {
+                self.bytes.resize((self.bytes.len() * 2).max(INPUT_BYTES), 0);
+            }
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    /// The first `count` bytes of the spare part were filled.
+    pub(crate) fn commit(&mut self, count: usize) {
+        self.end += count;
+    }
+
+    pub(crate) fn append(&mut self, mut more: &[u8]) {
+        while !more.is_empty() {
+            let spare = self.spare();
+            let count = spare.len().min(more.len());
+            spare[..count].copy_from_slice(&more[..count]);
+            self.commit(count);
+            more = &more[count..];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_keeps_its_bytes_in_order_while_it_moves_and_grows() {
+        let mut buffer = ReadBuffer::new(4);
+        buffer.append(b"abcd");
+        buffer.consume(2);
+        buffer.append(b"efghijkl");
+        assert_eq!(buffer.filled(), b"cdefghijkl");
+        buffer.consume(10);
+        assert!(buffer.is_empty());
+    }
+}

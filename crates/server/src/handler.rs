@@ -1,0 +1,214 @@
+//! What can answer a route: plain functions and `async` ones, of up to eight arguments that a request can be turned into.
+//!
+//! A handler does not know its model: the same one is called on a thread, in a process or on a fiber. Plain ones wait by
+//! waiting, `async` ones are driven by [`block_on`] wherever a plain one would run.
+
+mod block_on;
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use tenfold_runtime::park::{self, Unparked};
+
+use crate::context::Context;
+use crate::error::Error;
+use crate::extract::FromRequest;
+use crate::respond::{IntoResponse, Response};
+use crate::state::Need;
+
+pub use block_on::block_on;
+
+/// A function that answers requests.
+///
+/// Implemented for `Fn(E1, …, E8) -> R` and `async fn`s of the same shape, where each argument is [`FromRequest`] and the
+/// answer is [`IntoResponse`]. Futures need not be `Send`: a request never leaves the thread that it started on. `M` only
+/// keeps the implementations apart and is always inferred.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot handle requests",
+    note = "a handler takes at most eight arguments, each of which implements `FromRequest`",
+    note = "it returns a value, or a future of one, that implements `IntoResponse`"
+)]
+pub trait Handler<M>: Send + Sync + 'static {
+    /// Answers a request: extracts the arguments in their order, then calls the function.
+    fn call(&self, cx: &mut Context<'_>) -> Response;
+
+    /// What is known about it before the first request.
+    fn facts(&self) -> HandlerFacts;
+
+    /// The same handler, for bodies of up to `bytes_max` bytes: it replaces the connection's limit (413 beyond) and the
+    /// bound of extractors that read the whole body, which is 2 MiB.
+    ///
+    /// ```
+    /// use tenfold_server::{App, Body, Handler};
+    /// fn upload(_body: Body) {}
+    /// App::new().post("/upload", upload.body_bytes_max(1 << 30)).build().unwrap();
+    /// ```
+    fn body_bytes_max(self, bytes_max: u64) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { handler: self, body_bytes_max: Some(bytes_max), timeout: None }
+    }
+
+    /// The same handler with another time-out: after it all waits fail with `TimedOut`.
+    fn timeout(self, timeout: Duration) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { handler: self, body_bytes_max: None, timeout: Some(timeout) }
+    }
+}
+
+/// What is known about a handler before the first request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HandlerFacts {
+    /// Whether it is an `async fn`: such a one does not hold a loop while it waits.
+    pub is_async: bool,
+    /// What its arguments need from the app.
+    pub needs: Vec<Need>,
+    /// The most bytes of a request body, instead of the connection's limit.
+    pub body_bytes_max: Option<u64>,
+    /// How long it may take, instead of the lane's.
+    pub timeout: Option<Duration>,
+}
+
+/// A handler with limits of its own; see [`Handler::body_bytes_max`] and [`Handler::timeout`].
+#[derive(Clone, Copy, Debug)]
+pub struct Limited<H> {
+    handler: H,
+    body_bytes_max: Option<u64>,
+    timeout: Option<Duration>,
+}
+
+impl<M, H: Handler<M>> Handler<M> for Limited<H> {
+    #[inline]
+    fn call(&self, cx: &mut Context<'_>) -> Response {
+        self.handler.call(cx)
+    }
+
+    fn facts(&self) -> HandlerFacts {
+        let facts = self.handler.facts();
+        HandlerFacts {
+            body_bytes_max: self.body_bytes_max.or(facts.body_bytes_max),
+            timeout: self.timeout.or(facts.timeout),
+            ..facts
+        }
+    }
+}
+
+/// Marks plain functions.
+#[derive(Debug)]
+pub enum Blocking {}
+
+/// Marks `async` functions.
+#[derive(Debug)]
+pub enum Async {}
+
+macro_rules! handlers {
+    ($($extractor:ident)*) => {
+        impl<F, R, $($extractor,)*> Handler<(Blocking, $($extractor,)*)> for F
+        where
+            F: Fn($($extractor),*) -> R + Send + Sync + 'static,
+            R: IntoResponse,
+            $($extractor: FromRequest,)*
+        {
+            #[inline]
+            #[allow(non_snake_case, unused_variables, reason = "one macro makes the functions of all lengths")]
+            fn call(&self, cx: &mut Context<'_>) -> Response {
+                $(let $extractor = match $extractor::from_request(cx) {
+                    Ok(value) => value,
+                    Err(rejection) => return rejection.into_response(),
+                };)*
+                self($($extractor),*).into_response()
+            }
+
+            fn facts(&self) -> HandlerFacts {
+                HandlerFacts { needs: needs_of(&[$($extractor::needs),*]), ..HandlerFacts::default() }
+            }
+        }
+
+        impl<F, R, $($extractor,)*> Handler<(Async, $($extractor,)*)> for F
+        where
+            F: Fn($($extractor),*) -> R + Send + Sync + 'static,
+            R: Future<Output: IntoResponse>,
+            $($extractor: FromRequest,)*
+        {
+            #[allow(non_snake_case, unused_variables, reason = "one macro makes the functions of all lengths")]
+            fn call(&self, cx: &mut Context<'_>) -> Response {
+                $(let $extractor = match $extractor::from_request(cx) {
+                    Ok(value) => value,
+                    Err(rejection) => return rejection.into_response(),
+                };)*
+                answer_of(self($($extractor),*))
+            }
+
+            fn facts(&self) -> HandlerFacts {
+                let needs = needs_of(&[$($extractor::needs),*]);
+                HandlerFacts { is_async: true, needs, ..HandlerFacts::default() }
+            }
+        }
+    };
+}
+
+handlers!();
+handlers!(E1);
+handlers!(E1 E2);
+handlers!(E1 E2 E3);
+handlers!(E1 E2 E3 E4);
+handlers!(E1 E2 E3 E4 E5);
+handlers!(E1 E2 E3 E4 E5 E6);
+handlers!(E1 E2 E3 E4 E5 E6 E7);
+handlers!(E1 E2 E3 E4 E5 E6 E7 E8);
+
+fn needs_of(extractors: &[fn() -> Vec<Need>]) -> Vec<Need> {
+    extractors.iter().flat_map(|needs| needs()).collect()
+}
+
+/// A deadline or a cancellation drops the future, and is answered as it would be in a plain handler.
+fn answer_of(future: impl Future<Output: IntoResponse>) -> Response {
+    match block_on(future) {
+        Ok(answer) => answer.into_response(),
+        Err(ended) => match park::check(ended) {
+            Err(error) => Error::from(error).into_response(),
+            // `block_on` only fails for the two reasons that are errors.
+            Ok(()) => unreachable!("a wake-up does not end a future: {:?}", Unparked::Woken),
+        },
+    }
+}
+
+/// A handler whose type is forgotten, as a route keeps it.
+pub trait ErasedHandler: Send + Sync {
+    /// Answers a request.
+    fn call(&self, cx: &mut Context<'_>) -> Response;
+
+    /// Whether it is an `async fn`.
+    fn is_async(&self) -> bool;
+}
+
+/// Forgets the type of a handler.
+pub(crate) fn erase<M: 'static, H: Handler<M>>(handler: H) -> Box<dyn ErasedHandler> {
+    let is_async = handler.facts().is_async;
+    Box::new(Erased { handler, is_async, marker: PhantomData })
+}
+
+struct Erased<H, M> {
+    handler: H,
+    is_async: bool,
+    marker: PhantomData<fn() -> M>,
+}
+
+impl<M, H: Handler<M>> ErasedHandler for Erased<H, M> {
+    #[inline]
+    fn call(&self, cx: &mut Context<'_>) -> Response {
+        self.handler.call(cx)
+    }
+
+    fn is_async(&self) -> bool {
+        self.is_async
+    }
+}
+
+#[cfg(test)]
+#[path = "handler/tests.rs"]
+mod tests;

@@ -1,0 +1,152 @@
+//! Lanes: bounded classes of requests (the field also says bulkheads).
+//!
+//! A lane says where its handlers run, how many run at once, how many may queue, for how long, and what an overflow gets:
+//! 503 with `Retry-After`, written before the request's body is read. A lane that is full of slow reports does not delay
+//! a short request in another lane.
+//!
+//! The requests of a lane queue in one line per worker, first come first served; health routes pass by.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::lane::crew::Crew;
+use crate::lane::gate::Gate;
+use crate::lane::pool::Pool;
+
+pub(crate) mod crew;
+pub(crate) mod gate;
+pub(crate) mod pool;
+
+/// Where a lane's handlers run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Placement {
+    /// As the model does it.
+    #[default]
+    Model,
+    /// On the loop, holding it until the handler returns. Evented models only.
+    Inline,
+    /// On a fiber. Evented models only.
+    Fiber,
+    /// On a pool of this many threads, in every worker. The blocking models run the handler on the connection's own
+    /// thread and honour the number as "most at once".
+    Pool(usize),
+    /// In this many separate processes for each worker. Model `event-worker` only.
+    Worker(usize),
+}
+
+/// A lane's settings.
+///
+/// ```
+/// use std::time::Duration;
+/// use tenfold_server::Lane;
+/// let reports = Lane::pool(4).queue(64).wait(Duration::from_secs(2));
+/// assert_eq!(reports.placement(), tenfold_server::Placement::Pool(4));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Lane {
+    placement: Placement,
+    at_once: Option<usize>,
+    queue: usize,
+    wait: Duration,
+}
+
+impl Default for Lane {
+    /// Handlers run as the model does it, and as many at once as there are connections.
+    fn default() -> Self {
+        Lane { placement: Placement::Model, at_once: None, queue: 1024, wait: Duration::from_secs(5) }
+    }
+}
+
+impl Lane {
+    /// Handlers run on the loop.
+    pub fn inline() -> Lane {
+        Lane { placement: Placement::Inline, ..Lane::default() }
+    }
+
+    /// Handlers run on fibers.
+    pub fn fiber() -> Lane {
+        Lane { placement: Placement::Fiber, ..Lane::default() }
+    }
+
+    /// Handlers run on a pool of `threads`, which is also how many run at once.
+    pub fn pool(threads: usize) -> Lane {
+        Lane { placement: Placement::Pool(threads), at_once: Some(threads), ..Lane::default() }
+    }
+
+    /// Handlers run in `processes` of their own, which is also how many run at once.
+    pub fn worker(processes: usize) -> Lane {
+        Lane { placement: Placement::Worker(processes), at_once: Some(processes), ..Lane::default() }
+    }
+
+    /// Most requests that run at once, in each worker; default without bound, or the number of threads or processes.
+    #[must_use]
+    pub fn at_once(mut self, requests: usize) -> Lane {
+        self.at_once = Some(requests);
+        self
+    }
+
+    /// Most requests that wait for their turn; default 1,024. One more gets 503.
+    #[must_use]
+    pub fn queue(mut self, requests: usize) -> Lane {
+        self.queue = requests;
+        self
+    }
+
+    /// Longest wait for a turn, then 503; default 5 s.
+    #[must_use]
+    pub fn wait(mut self, longest: Duration) -> Lane {
+        self.wait = longest;
+        self
+    }
+
+    /// Where its handlers run.
+    pub fn placement(&self) -> Placement {
+        self.placement
+    }
+
+    pub(crate) fn check(&self, name: &str) -> Result<(), String> {
+        let zero =
+            matches!(self.placement, Placement::Pool(0) | Placement::Worker(0)) || self.at_once == Some(0);
+        if zero { Err(format!("lane {name:?}: 0 at once would never run a request")) } else { Ok(()) }
+    }
+}
+
+/// A lane of a running worker.
+#[derive(Debug)]
+pub(crate) struct OpenLane {
+    pub(crate) name: String,
+    pub(crate) placement: Placement,
+    /// `None` where nothing bounds it: then a request pays nothing for the lane.
+    pub(crate) gate: Option<Gate>,
+    pub(crate) pool: Option<Arc<Pool>>,
+    pub(crate) crew: Option<Crew>,
+}
+
+impl OpenLane {
+    /// Whether handlers run where the loop cannot read the connection for them.
+    pub(crate) fn leaves_the_loop(&self) -> bool {
+        self.pool.is_some() || self.crew.is_some()
+    }
+
+    /// A lane of a handler process: the front has admitted the request.
+    pub(crate) fn behind_front(name: &str) -> OpenLane {
+        OpenLane { name: name.into(), placement: Placement::Model, gate: None, pool: None, crew: None }
+    }
+
+    pub(crate) fn open(name: &str, lane: &Lane, placement: Placement) -> std::io::Result<OpenLane> {
+        let pool = match placement {
+            Placement::Pool(threads) => Some(Arc::new(Pool::start(name, threads)?)),
+            _ => None,
+        };
+        let crew = matches!(placement, Placement::Worker(_)).then(Crew::default);
+        let places = match placement {
+            Placement::Pool(count) | Placement::Worker(count) => Some(count),
+            _ => None,
+        };
+        // Threads or processes that run one request each bound a lane, whatever else it says.
+        let at_once = lane.at_once.into_iter().chain(places).min();
+        let gate = at_once.map(|at_once| Gate::new(at_once, lane.queue, lane.wait));
+        Ok(OpenLane { name: name.into(), placement, gate, pool, crew })
+    }
+}

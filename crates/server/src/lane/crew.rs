@@ -1,0 +1,213 @@
+//! The handler processes of a lane, as the process in front sees them.
+//!
+//! A handler process connects to the front's socket and says who it is; then it is given one request at a time. What
+//! crosses is the client's connection itself (SCM_RIGHTS, unix(7)) with the bytes that have been read from it: the handler
+//! reads the rest of the body and writes the answer on its own, and hands the connection back.
+//!
+//! ```text
+//!   handler ──hello(lane, slot)──▶ front          one packet each, SOCK_SEQPACKET
+//!   front ──request(flags, bytes) + descriptor──▶ handler
+//!   handler ──reply(what comes after, bytes read too far)──▶ front
+//! ```
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
+};
+use tenfold_http::h1::After;
+use tenfold_runtime::net::TcpStream;
+use tenfold_runtime::{Interest, park, sleep};
+
+/// Largest packet: a head and what came with it. Far below the socket buffer, whose default is 208 KiB.
+pub(crate) const PACKET_MAX: usize = 128 * 1024;
+/// How often a request looks for a handler process while all of them are being replaced.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// A channel to one handler process.
+#[derive(Debug)]
+pub(crate) struct Channel {
+    stream: TcpStream,
+    /// The handler's slot on the scoreboard.
+    pub(crate) slot: usize,
+}
+
+/// The idle handler processes of a lane.
+#[derive(Debug, Default)]
+pub(crate) struct Crew {
+    idle: Mutex<Vec<Channel>>,
+}
+
+/// What a handler process got.
+pub(crate) struct Given {
+    pub(crate) client: OwnedFd,
+    /// The connection closes after this answer, whatever the client wishes.
+    pub(crate) last: bool,
+    /// What was read from the connection, beginning with the request's head.
+    pub(crate) bytes: Vec<u8>,
+    /// The client's address in text, for the handler.
+    pub(crate) peer: String,
+}
+
+/// What a handler process gives back.
+pub(crate) struct Reply {
+    pub(crate) after: After,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Crew {
+    pub(crate) fn join(&self, channel: Channel) {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel);
+    }
+
+    /// Takes an idle handler process, waiting for one until `until`: dead ones are being replaced.
+    pub(crate) fn take(&self, until: Instant) -> Option<Channel> {
+        loop {
+            let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            match idle {
+                Some(channel) if channel.is_alive() => return Some(channel),
+                Some(_) => continue,
+                None if Instant::now() >= until => return None,
+                None => sleep(LOOK),
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// Front: takes a handler's connection; its first packet says who it is.
+    pub(crate) fn greet(stream: TcpStream) -> io::Result<(usize, Channel)> {
+        let mut hello = [0; 8];
+        let count =
+            park::parking(|| stream.read_until(&mut hello, Some(Instant::now() + Duration::from_secs(5))))?;
+        let (lane, slot) = (&hello[..4], &hello[4..]);
+        if count != hello.len() {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let number = |bytes: &[u8]| bytes.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+        Ok((number(lane), Channel { slot: number(slot), stream }))
+    }
+
+    /// Handler: says who it is.
+    pub(crate) fn hello(fd: OwnedFd, lane: usize, slot: usize) -> io::Result<Channel> {
+        let stream = TcpStream::from_fd(fd);
+        let mut hello = Vec::from((lane as u32).to_be_bytes());
+        hello.extend((slot as u32).to_be_bytes());
+        stream.write_until(&hello, None)?;
+        Ok(Channel { stream, slot })
+    }
+
+    /// An idle handler says nothing, so anything readable is its end.
+    fn is_alive(&self) -> bool {
+        let mut byte = [0];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Front: gives a request away and waits for the reply.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` and the like when the handler process has died.
+    pub(crate) fn pass(
+        &self,
+        client: impl AsFd,
+        last: bool,
+        peer: &str,
+        parts: [&[u8]; 2],
+    ) -> io::Result<Reply> {
+        let header = [u8::from(last), peer.len() as u8];
+        let bufs = [header.as_slice(), peer.as_bytes(), parts[0], parts[1]].map(IoSlice::new);
+        let client = client.as_fd();
+        park::parking(|| {
+            self.when_ready(Interest::WRITE, || {
+                let fds = [client];
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                ancillary.push(SendAncillaryMessage::ScmRights(&fds));
+                rustix::net::sendmsg(&self.stream, &bufs, &mut ancillary, flags_out()).map(drop)
+            })?;
+            let (bytes, _) = self.receive()?;
+            let (after, rest) = bytes.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
+            Ok(Reply { after: decode_after(*after)?, bytes: rest.to_vec() })
+        })
+    }
+
+    /// Handler: waits for a request; `None` when the front is gone.
+    pub(crate) fn given(&self) -> io::Result<Option<Given>> {
+        let (bytes, client) = self.receive()?;
+        let (Some(client), [last, peer_len, rest @ ..]) = (client, &bytes[..]) else { return Ok(None) };
+        let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
+        let peer = String::from_utf8_lossy(peer).into_owned();
+        Ok(Some(Given { client, last: *last != 0, bytes: rest.to_vec(), peer }))
+    }
+
+    /// Handler: gives the connection back.
+    pub(crate) fn reply(&self, after: After, bytes: &[u8]) -> io::Result<()> {
+        let code = [encode_after(after)];
+        let bufs = [IoSlice::new(&code), IoSlice::new(bytes)];
+        self.when_ready(Interest::WRITE, || {
+            rustix::net::sendmsg(&self.stream, &bufs, &mut SendAncillaryBuffer::new(&mut []), flags_out())
+                .map(drop)
+        })
+    }
+
+    fn receive(&self) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+        let mut bytes = vec![0; PACKET_MAX];
+        let mut client = None;
+        let mut count = 0;
+        self.when_ready(Interest::READ, || {
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+            let mut bufs = [IoSliceMut::new(&mut bytes)];
+            let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+            count = rustix::net::recvmsg(&self.stream, &mut bufs, &mut ancillary, flags)?.bytes;
+            for message in ancillary.drain() {
+                if let RecvAncillaryMessage::ScmRights(mut fds) = message {
+                    client = fds.next();
+                }
+            }
+            Ok(())
+        })?;
+        bytes.truncate(count);
+        Ok((bytes, client))
+    }
+
+    fn when_ready(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut() -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
+        loop {
+            match attempt() {
+                Err(rustix::io::Errno::AGAIN) => self.stream.wait_ready(interest, None)?,
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+}
+
+fn flags_out() -> SendFlags {
+    SendFlags::DONTWAIT | SendFlags::NOSIGNAL
+}
+
+fn encode_after(after: After) -> u8 {
+    match after {
+        After::KeepAlive => b'k',
+        After::Linger => b'l',
+        _ => b'c',
+    }
+}
+
+fn decode_after(code: u8) -> io::Result<After> {
+    match code {
+        b'k' => Ok(After::KeepAlive),
+        b'l' => Ok(After::Linger),
+        b'c' => Ok(After::Close),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}

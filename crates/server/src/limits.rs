@@ -1,0 +1,128 @@
+//! How much a client may ask for and how long it may take. Every bound of a worker that a client can push against.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use tenfold_http::limits::{BodyLimits, ExchangeLimits, HeadLimits};
+
+/// Bounds of one worker, with the defaults of a server that faces the internet.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Bytes of a request's head; default 16 KiB, else 431.
+    pub head_bytes_max: usize,
+    /// Header fields of a request; default 100, else 431.
+    pub headers_max: usize,
+    /// Bytes of a request's target; default 8 KiB, else 414.
+    pub target_bytes_max: usize,
+    /// Bytes of a request's body; default 1 MiB, else 413. A route may set its own.
+    pub body_bytes_max: u64,
+    /// Requests of one connection before it is closed; default 10,000.
+    pub requests_max: u64,
+    /// Connections of one worker at a time; default 16,384. More wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Seconds from a request's first byte to the end of its head; default 20, then 408 and close.
+    pub header_timeout_secs: f64,
+    /// Slowest rate of a body in bytes a second, measured after `body_grace_secs`; default 500, then 408 and close.
+    pub body_rate_min: u64,
+    /// Seconds that a body may take before its rate counts; default 20. No single wait for bytes is longer.
+    pub body_grace_secs: f64,
+    /// Seconds that a client may take no byte of an answer; default 30, then the connection is dropped.
+    pub write_stall_timeout_secs: f64,
+    /// Seconds that a connection may be idle between requests; default 75.
+    pub keepalive_timeout_secs: f64,
+    /// Seconds that a connection is read from and thrown away, so that a last answer arrives; default 5.
+    pub linger_timeout_secs: f64,
+    /// Seconds that a handler's waits may take together; 0, the default, for no bound.
+    pub request_timeout_secs: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            head_bytes_max: 16 << 10,
+            headers_max: 100,
+            target_bytes_max: 8 << 10,
+            body_bytes_max: 1 << 20,
+            requests_max: 10_000,
+            connections_max: 16_384,
+            header_timeout_secs: 20.0,
+            body_rate_min: 500,
+            body_grace_secs: 20.0,
+            write_stall_timeout_secs: 30.0,
+            keepalive_timeout_secs: 75.0,
+            linger_timeout_secs: 5.0,
+            request_timeout_secs: 0.0,
+        }
+    }
+}
+
+/// The bounds in the form that the drivers use.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) head: HeadLimits,
+    pub(crate) body: BodyLimits,
+    pub(crate) exchange: ExchangeLimits,
+    pub(crate) connections_max: usize,
+    pub(crate) header_timeout: Duration,
+    pub(crate) body_rate_min: u64,
+    pub(crate) body_grace: Duration,
+    pub(crate) write_stall: Duration,
+    pub(crate) keepalive: Duration,
+    pub(crate) linger: Duration,
+    pub(crate) request_timeout: Option<Duration>,
+}
+
+impl Limits {
+    pub(crate) fn bounds(&self) -> Bounds {
+        let mut head = HeadLimits::default();
+        head.head_bytes_max = self.head_bytes_max;
+        head.headers_max = self.headers_max;
+        head.target_bytes_max = self.target_bytes_max;
+        let mut body = BodyLimits::default();
+        body.body_bytes_max = self.body_bytes_max;
+        let mut exchange = ExchangeLimits::default();
+        exchange.requests_max = self.requests_max;
+        Bounds {
+            head,
+            body,
+            exchange,
+            connections_max: self.connections_max,
+            header_timeout: secs(self.header_timeout_secs),
+            body_rate_min: self.body_rate_min,
+            body_grace: secs(self.body_grace_secs),
+            write_stall: secs(self.write_stall_timeout_secs),
+            keepalive: secs(self.keepalive_timeout_secs),
+            linger: secs(self.linger_timeout_secs),
+            request_timeout: (self.request_timeout_secs > 0.0).then(|| secs(self.request_timeout_secs)),
+        }
+    }
+
+    /// Says what is wrong, as one line.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let times = [
+            ("header_timeout_secs", self.header_timeout_secs),
+            ("body_grace_secs", self.body_grace_secs),
+            ("write_stall_timeout_secs", self.write_stall_timeout_secs),
+            ("keepalive_timeout_secs", self.keepalive_timeout_secs),
+            ("linger_timeout_secs", self.linger_timeout_secs),
+            ("request_timeout_secs", self.request_timeout_secs),
+        ];
+        for (name, value) in times {
+            if !(0.0..=86_400.0).contains(&value) {
+                return Err(format!("limits.{name} = {value}: expected 0 to 86400 seconds"));
+            }
+        }
+        if self.head_bytes_max < 512 || self.headers_max == 0 || self.connections_max == 0 {
+            return Err(
+                "limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+}
+
+fn secs(value: f64) -> Duration {
+    Duration::from_secs_f64(value)
+}

@@ -1,0 +1,194 @@
+//! Event loops in a front process; handlers run in separate processes behind it.
+//!
+//! **Use it when** handlers are not thread-safe, leak, or crash, and there are more clients than processes: the front
+//! keeps the connections, and a handler process has one request at a time. **Costs** the handler processes, and a
+//! descriptor passed to and fro for each request. **Refuses** `pool_threads`. **Compared with** `serial` an idle or new
+//! connection holds no process; a handler that dies takes one request with it, which is answered with 502.
+//!
+//! Body bytes that come after the head are read by the handler process itself; a client that uploads slowly holds one,
+//! within the body's time limits. Lanes of their own keep that away from others.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use tenfold_http::h1::After;
+use tenfold_runtime::net::{TcpListener, TcpStream};
+use tenfold_runtime::{park, spawn_detached};
+use tenfold_supervisor::{ExitReason, Group, Worker};
+
+use super::{Facts, Model, loops, place_on_loops};
+use crate::drive::connection::Connection;
+use crate::drive::evented;
+use crate::drive::exchange::{Next, serve_until};
+use crate::drive::workspace::Workspace;
+use crate::lane::crew::{Channel, Given};
+use crate::lane::{Lane, Placement};
+use crate::peer::Peer;
+use crate::plan::Plan;
+use crate::service::Service;
+use crate::settings::Settings;
+
+pub(super) struct EventWorker;
+
+const HANDLERS: usize = 4;
+/// How long a handler process waits before it tries again to reach a front that is being replaced.
+const RECONNECT: Duration = Duration::from_millis(20);
+
+fn handlers(settings: &Settings) -> usize {
+    settings.handlers.unwrap_or(HANDLERS)
+}
+
+impl Model for EventWorker {
+    fn name(&self) -> &'static str {
+        "event-worker"
+    }
+
+    fn layers(&self) -> (&'static str, &'static str) {
+        ("event loops in a front process", "separate worker processes behind it")
+    }
+
+    fn known_from(&self) -> &'static str {
+        "nginx + PHP-FPM, Swoole PROCESS mode"
+    }
+
+    fn facts(&self, settings: &Settings) -> Facts {
+        let handlers = handlers(settings);
+        let facts = loops::facts(settings);
+        Facts { processes: handlers, at_once: Some(handlers), parallel_handlers: false, ..facts }
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        settings.refuse_pool_threads(self.name())
+    }
+
+    fn place(&self, lane: &Lane, settings: &Settings) -> Result<Placement, String> {
+        place_on_loops(self.name(), lane, Placement::Worker(handlers(settings)))
+    }
+
+    /// For each worker a front, and for each lane with handler processes as many of those. Fronts come last: they rely on
+    /// the others, and a graceful stop begins with them.
+    fn groups(&'static self, plan: &Arc<Plan>) -> Result<Vec<Group>, String> {
+        let fronts = plan.settings.workers();
+        let doors: Arc<Vec<Door>> = Arc::new((0..fronts).map(|_| Door::open()).collect::<Result<_, _>>()?);
+        let mut groups = Vec::new();
+        for (index, (name, lane)) in plan.blueprint.lanes().iter().enumerate() {
+            let Placement::Worker(each) = self.place(lane, &plan.settings)? else { continue };
+            let (plan, doors) = (plan.clone(), doors.clone());
+            groups.push(Group::new(format!("handler {name}"), fronts * each, move |worker| {
+                match handle(worker, &plan, &doors[worker.index() % fronts], index) {
+                    Ok(()) => ExitReason::Done,
+                    Err(reason) => ExitReason::Failed(reason),
+                }
+            }));
+        }
+        let plan = plan.clone();
+        groups.push(Group::new("worker", fronts, move |worker| {
+            let door = &doors[worker.index()];
+            loops::run(self, worker, &plan, evented::begin, |service, handles| {
+                let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
+                let service = service.clone();
+                handles[0].spawn("door", move || welcome(TcpListener::from_fd(listener), service));
+                Ok(())
+            })
+        }));
+        Ok(groups)
+    }
+
+    fn run(&self, _worker: &Worker, _plan: &Plan) -> ExitReason {
+        ExitReason::Failed("event-worker runs as the groups that it makes".into())
+    }
+}
+
+/// Where a front's handler processes knock: made by the master, so that either side can be replaced.
+struct Door {
+    listener: OwnedFd,
+    address: SocketAddrUnix,
+}
+
+impl Door {
+    /// Binds without a name: the kernel chooses an abstract one (unix(7), "Autobind feature"), so no file is left behind.
+    fn open() -> Result<Door, String> {
+        let open = || -> rustix::io::Result<Door> {
+            let listener = socket()?;
+            rustix::net::bind(&listener, &SocketAddrUnix::new_unnamed())?;
+            rustix::net::listen(&listener, 256)?;
+            let address = SocketAddrUnix::try_from(rustix::net::getsockname(&listener)?)?;
+            Ok(Door { listener, address })
+        };
+        open().map_err(|error| format!("cannot make the handlers' socket: {error}"))
+    }
+}
+
+fn socket() -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+}
+
+/// A fiber of the front: takes handler processes in.
+fn welcome(listener: TcpListener, service: Arc<Service>) {
+    while let Ok(stream) = listener.accept() {
+        let service = service.clone();
+        let greet = move || match Channel::greet(stream) {
+            Ok((lane, channel)) => {
+                if let Some(crew) = service.lanes.get(lane).and_then(|lane| lane.crew.as_ref()) {
+                    crew.join(channel);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "a handler process did not say who it is"),
+        };
+        if let Err((error, _)) = spawn_detached("door", greet) {
+            tracing::warn!(%error, "no fiber to take a handler process in");
+        }
+    }
+}
+
+/// A handler process: one request after another, on its only thread.
+fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), String> {
+    let service = Service::open_behind_front(plan)?;
+    let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+    let orders = Arc::new(orders);
+    worker.ready();
+    while worker.try_order().is_none() {
+        let Ok(channel) = knock(door, lane, worker.slot_index()) else {
+            if worker.wait_order(Some(RECONNECT)).is_some() {
+                break;
+            }
+            continue;
+        };
+        while let Ok(Some(given)) = park::interruptible(&orders, || channel.given()) {
+            let (after, bytes) = serve_given(given, &service);
+            if channel.reply(after, &bytes).is_err() {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn knock(door: &Door, lane: usize, slot: usize) -> std::io::Result<Channel> {
+    let fd = socket()?;
+    rustix::net::connect(&fd, &door.address)?;
+    Channel::hello(fd, lane, slot)
+}
+
+fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
+    let Given { client, last, bytes, peer } = given;
+    let mut conn = Connection::new(TcpStream::from_fd(client), Peer::from_text(&peer), service);
+    conn.behind_front = true;
+    conn.last = last;
+    let slot = tenfold_scoreboard::current();
+    slot.answer_started.store(0, std::sync::atomic::Ordering::Release);
+    let mut work = Workspace::take();
+    work.input.append(&bytes);
+    let next = serve_until(&mut conn, &mut work, &mut 0, 1);
+    let rest = work.input.filled().to_vec();
+    work.put();
+    let after = match next {
+        Next::Idle => After::KeepAlive,
+        Next::Close => After::Close,
+        Next::Linger => After::Linger,
+    };
+    (after, rest)
+}

@@ -1,0 +1,110 @@
+//! A fixed number of threads; each accepts a connection and owns it to its end.
+//!
+//! **Use it when** the number of clients is known and small, or a proxy in front keeps the connections. **Costs** as many
+//! threads as configured, used or not. **Refuses** lanes on loops. **Compared with** `thread` it is bounded: an idle
+//! keep-alive connection holds one of the N threads, so more clients than threads wait in the kernel's queue.
+
+use std::sync::Arc;
+
+use tenfold_supervisor::{ExitReason, Worker};
+
+use super::{Facts, Model, place_on_threads};
+use crate::drive::blocking;
+use crate::drive::connection::Connection;
+use crate::lane::{Lane, Placement};
+use crate::plan::Plan;
+use crate::service::Service;
+use crate::settings::Settings;
+
+pub(super) struct Pool;
+
+const THREADS: usize = 64;
+
+impl Model for Pool {
+    fn name(&self) -> &'static str {
+        "pool"
+    }
+
+    fn layers(&self) -> (&'static str, &'static str) {
+        ("blocking, N threads, each accepts and owns a connection", "that thread")
+    }
+
+    fn known_from(&self) -> &'static str {
+        "Apache worker, Rainbows! ThreadPool, Puma"
+    }
+
+    fn facts(&self, settings: &Settings) -> Facts {
+        let threads = settings.threads.unwrap_or(THREADS);
+        Facts {
+            evented: false,
+            threads_max: threads + 1,
+            processes: 0,
+            at_once: Some(threads),
+            descriptors_max: threads + 32,
+            parallel_handlers: true,
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        settings.refuse_loop_options(self.name())?;
+        settings.refuse_pool_threads(self.name())?;
+        settings.refuse_handlers(self.name())
+    }
+
+    fn place(&self, lane: &Lane, _settings: &Settings) -> Result<Placement, String> {
+        place_on_threads(self.name(), lane)
+    }
+
+    fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
+        let threads = plan.settings.threads.unwrap_or(THREADS);
+        run_blocking(self, worker, plan, threads, blocking::serve_connection)
+    }
+}
+
+/// The worker of the models with threads: `acceptors` threads for each listener accept and call `each`, while this one
+/// waits for orders.
+pub(super) fn run_blocking(
+    model: &dyn Model,
+    worker: &Worker,
+    plan: &Plan,
+    acceptors: usize,
+    each: impl Fn(Connection) + Send + Sync + 'static,
+) -> ExitReason {
+    match start_acceptors(model, plan, acceptors, each) {
+        Ok((service, threads)) => {
+            worker.ready();
+            let fast = super::loops::wait_for_order(worker) == tenfold_supervisor::Order::Fast;
+            service.stop.say();
+            if !fast {
+                threads.into_iter().for_each(|thread| drop(thread.join()));
+                super::loops::wait_until_empty(worker, &service);
+            }
+            ExitReason::Done
+        }
+        Err(reason) => ExitReason::Failed(reason),
+    }
+}
+
+type Started = (Arc<Service>, Vec<std::thread::JoinHandle<()>>);
+
+fn start_acceptors(
+    model: &dyn Model,
+    plan: &Plan,
+    acceptors: usize,
+    each: impl Fn(Connection) + Send + Sync + 'static,
+) -> Result<Started, String> {
+    let service = Service::open(plan, model)?;
+    let each = Arc::new(each);
+    let mut threads = Vec::new();
+    for listener in plan.open_listeners()? {
+        for index in 0..acceptors {
+            let (listener, service, each) = (listener.clone(), service.clone(), each.clone());
+            let thread = std::thread::Builder::new().name(format!("acceptor-{index}"));
+            let thread = thread
+                .spawn(move || blocking::accept(&listener, &service, |conn| each(conn)))
+                .map_err(|error| format!("cannot start thread {index} of {acceptors}: {error}"))?;
+            threads.push(thread);
+        }
+    }
+    Ok((service, threads))
+}

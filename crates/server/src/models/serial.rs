@@ -1,0 +1,104 @@
+//! One connection at a time, on the worker's only thread.
+//!
+//! **Use it when** the code is not thread-safe, or a request must not share a process with another one. **Costs** a
+//! process for each request that runs, and for each idle keep-alive connection: put a buffering proxy in front, or set a
+//! short keep-alive time-out. **Refuses** more than one thread, and lanes on loops. **Compared with** `thread` it
+//! shares nothing, so a crash takes one request with it.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use tenfold_runtime::park;
+use tenfold_supervisor::{ExitReason, Worker};
+
+use super::{Facts, Model, place_on_threads};
+use crate::drive::acceptor::accept_loop;
+use crate::drive::blocking;
+use crate::lane::{Lane, Placement};
+use crate::plan::Plan;
+use crate::service::Service;
+use crate::settings::{Settings, refuse};
+
+pub(super) struct Serial;
+
+impl Model for Serial {
+    fn name(&self) -> &'static str {
+        "serial"
+    }
+
+    fn layers(&self) -> (&'static str, &'static str) {
+        ("blocking, one connection at a time", "the worker's only thread")
+    }
+
+    fn known_from(&self) -> &'static str {
+        "PHP-FPM, Unicorn, Apache prefork"
+    }
+
+    fn facts(&self, _settings: &Settings) -> Facts {
+        Facts {
+            evented: false,
+            threads_max: 1,
+            processes: 0,
+            at_once: Some(1),
+            descriptors_max: 32,
+            parallel_handlers: false,
+        }
+    }
+
+    fn check(&self, settings: &Settings) -> Result<(), String> {
+        let name = self.name();
+        let several = settings.threads.is_some_and(|threads| threads != 1);
+        refuse(name, "threads", several, "it serves on one thread")?;
+        settings.refuse_loop_options(name)?;
+        settings.refuse_pool_threads(name)?;
+        settings.refuse_handlers(name)
+    }
+
+    fn place(&self, lane: &Lane, _settings: &Settings) -> Result<Placement, String> {
+        place_on_threads(self.name(), lane)
+    }
+
+    fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
+        match self.serve(worker, plan) {
+            Ok(()) => ExitReason::Done,
+            Err(reason) => ExitReason::Failed(reason),
+        }
+    }
+}
+
+impl Serial {
+    /// There is no second thread to hear orders, so every idle wait watches for them as well.
+    fn serve(&self, worker: &Worker, plan: &Plan) -> Result<(), String> {
+        let service = Service::open(plan, self)?;
+        let listeners = plan.open_listeners()?;
+        let orders = Arc::new(
+            worker
+                .orders_fd()
+                .try_clone_to_owned()
+                .map_err(|error| format!("cannot watch for orders: {error}"))?,
+        );
+        worker.ready();
+        while !service.stop.was_said() {
+            let ready = park::interruptible(&orders, || first_ready(&listeners));
+            if worker.try_order().is_some() {
+                service.stop.say();
+            }
+            let Some(listener) = ready.and_then(|index| listeners.get(index)) else { continue };
+            if let Ok((stream, address)) = listener.try_accept_from() {
+                let conn = crate::drive::connection::Connection::new(stream, address.into(), &service);
+                blocking::serve_connection_until(conn, &orders);
+            }
+        }
+        let nobody = |_: &_| Err(park::cancelled());
+        for listener in &listeners {
+            accept_loop(listener, &service, nobody, |conn| blocking::serve_connection_until(conn, &orders));
+        }
+        Ok(())
+    }
+}
+
+/// The first listener that has a connection; `None` when interrupted.
+fn first_ready(listeners: &[tenfold_runtime::net::TcpListener]) -> Option<usize> {
+    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+    park::wait_any_readable(&fds).ok()
+}
