@@ -240,10 +240,12 @@ fn a_server_that_says_nothing_ends_at_the_read_timeout() {
     });
 }
 
+type IsExpected = fn(&Error) -> bool;
+
 #[test]
 fn malformed_answers_are_typed_errors() {
     everywhere(|| {
-        let cases: [(&'static [u8], fn(&Error) -> bool); 7] = [
+        let cases: [(&'static [u8], IsExpected); 7] = [
             (b"nonsense\r\n\r\n", |error| matches!(error, Error::Head(_))),
             (b"HTTP/1.1 200 OK\nContent-Length: 1\n\n", |error| matches!(error, Error::Head(_))),
             (b"HTTP/1.1 200 OK\r\nContent-Le", |error| matches!(error, Error::Body(_))),

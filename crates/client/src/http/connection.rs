@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::deadline_at;
 use tenfold_runtime::net::TcpStream;
 
 use crate::error::{Error, Phase};

@@ -1,11 +1,11 @@
 //! Where a request goes: the parts of its URL, and the addresses of its host.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::Uri;
-use tenfold_runtime::{lend, park};
+use tenfold_runtime::dns;
 
 use crate::error::Error;
 
@@ -58,24 +58,10 @@ impl Url {
 }
 
 impl Origin {
-    /// The addresses, in the resolver's order.
-    ///
-    /// The system's resolver blocks (getaddrinfo(3)). A fiber hands the question to a thread of its own and parks; since
-    /// only a request that has a place in the pool asks, there are never more such threads than connections. Literal
-    /// addresses ask nobody.
+    /// The addresses, in the resolver's order. A name is asked for on the thread pool where the caller is a fiber; a literal
+    /// address asks nobody.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let host = self.host();
-        if let Ok(ip) = host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(ip, self.port)]);
-        }
-        let resolve = || (host, self.port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-        let found = if park::parks() {
-            lend::run_elsewhere(resolve, |lent| {
-                std::thread::spawn(move || lent.run());
-            })
-        } else {
-            resolve()
-        }?;
+        let found = dns::lookup(self.host(), self.port)?;
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
         }
