@@ -24,8 +24,8 @@ impl Connection {
         until: Option<Instant>,
     ) -> Result<Connection, Error> {
         let until = limit(longest, until);
-        let addresses =
-            origin.addresses().map_err(|source| Error::Resolve { host: origin.authority.clone(), source })?;
+        let addresses = deadline_at(until, || origin.addresses())
+            .map_err(|source| Error::Resolve { host: origin.authority.clone(), source })?;
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         for address in addresses {
             let left = until.saturating_duration_since(Instant::now());
