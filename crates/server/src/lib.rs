@@ -56,5 +56,8 @@ pub use serve::{ServeError, Serving, serve};
 pub use settings::Settings;
 pub use state::{Need, StateMap};
 pub use template::Templates;
+pub use tenfold_http::h1::HeadView as RequestHead;
+pub use tenfold_runtime as runtime;
+pub use tenfold_scoreboard as scoreboard;
 pub use tenfold_supervisor as supervisor;
 pub use upgrade::{Upgraded, upgrade_to};

@@ -1,3 +1,69 @@
-//! A handler is written once, as plain blocking code; one word chooses how it runs.
+//! A web application server and framework. A handler is written once, as plain blocking code; one word chooses how it
+//! runs: processes, threads, a pool, an event loop, fibers, or a mix of them.
+//!
+//! ```no_run
+//! use tenfold::prelude::*;
+//!
+//! fn main() -> tenfold::Result<()> {
+//!     App::new()
+//!         .get("/", || "Hello, world!")
+//!         .get("/wait/{n}", wait)
+//!         .lane("reports", Lane::pool(4).queue(64).wait(secs(2)), |r| r.get("/reports/{id}", report))
+//!         .main() // the command line: serve, models, check
+//! }
+//!
+//! fn wait(Path(n): Path<u64>) -> String {
+//!     tenfold::sleep(ms(n)); // parks a fiber or blocks a thread
+//!     format!("waited {n} ms\n")
+//! }
+//!
+//! fn report(Path(id): Path<u64>) -> Json<[u64; 1]> {
+//!     Json([id])
+//! }
+//! ```
+//!
+//! Then `myapp serve --model fiber`, or `--model pool --threads 64`, or any other: `myapp models` lists them. Nothing in the
+//! handlers changes.
+//!
+//! In this crate: re-exports of what an application needs, and the command line ([`cli`]). What is one level deeper has a
+//! module of its own: [`client`] for calls to other services, [`runtime`] for fibers, streams and waiting,
+//! [`supervisor`] for processes.
 
 #![forbid(unsafe_code)]
+
+pub mod cli;
+
+pub mod prelude;
+
+use std::time::Duration;
+
+pub use tenfold_client as client;
+pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
+pub use tenfold_server::{
+    App, BINARY, Blueprint, Body, BodyReadError, BodySource, BuildError, Bytes, ClientAddr, Context, Error,
+    Failure, Form, FromRequest, HTML, Handler, HeaderMap, HeaderName, HeaderValue, Html, IntoResponse, JSON,
+    Json, Lane, Limits, MODELS, MatchedPath, Method, Model, Path, Peer, Placement, Query, Redirect,
+    RequestHead, RequestId, Response, ResponseParts, Result, Routes, ServeError, Serving, Settings, State,
+    StatusCode, TEXT, Templates, Upgraded, Uri, Version, block_on, runtime, scoreboard, serve, supervisor,
+    upgrade_to,
+};
+
+pub use cli::Main;
+
+/// A number of seconds.
+///
+/// ```
+/// assert_eq!(tenfold::secs(2), std::time::Duration::from_secs(2));
+/// ```
+pub const fn secs(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// A number of milliseconds.
+///
+/// ```
+/// assert_eq!(tenfold::ms(2_000), tenfold::secs(2));
+/// ```
+pub const fn ms(milliseconds: u64) -> Duration {
+    Duration::from_millis(milliseconds)
+}

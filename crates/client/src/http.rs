@@ -1,0 +1,218 @@
+//! An HTTP/1.1 client.
+//!
+//! It keeps connections alive in a bounded pool per host, streams bodies in, and says what went wrong. It does not follow
+//! redirects, keep cookies, decode content or speak TLS: those are the caller's.
+
+mod connection;
+mod origin;
+mod request;
+mod response;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::http::Method;
+use tenfold_http::limits::HeadLimits;
+
+use crate::error::Error;
+use crate::pool::{Pool, PoolLimits};
+
+use self::connection::Connection;
+use self::origin::{Origin, Url};
+
+pub use request::RequestBuilder;
+pub use response::Response;
+
+/// Sends requests. Cloning is cheap and shares the pool; it may be used from all threads and loops of a process at once.
+///
+/// Nothing is opened before the first request, so a client may be made before a fork as well; two processes must not
+/// share one that has idle connections.
+///
+/// ```
+/// use std::time::Duration;
+/// use tenfold_client::{Error, http::Client};
+///
+/// let client = Client::builder().connect_timeout(Duration::from_secs(1)).build();
+/// assert!(matches!(client.get("https://example.org/"), Err(Error::UnsupportedScheme { .. })));
+/// assert!(matches!(client.get("not a url"), Err(Error::InvalidUrl { .. })));
+/// ```
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    pool: Arc<Pool<Arc<Origin>, Connection>>,
+    times: Times,
+    head: HeadLimits,
+    body_bytes_max: usize,
+    user_agent: Option<::http::HeaderValue>,
+}
+
+/// How long each wait may take.
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    connect: Duration,
+    read: Duration,
+    write: Duration,
+}
+
+impl Client {
+    /// A client with the defaults of [`ClientBuilder`].
+    pub fn new() -> Client {
+        Client::builder().build()
+    }
+
+    /// Sets bounds first.
+    pub fn builder() -> ClientBuilder {
+        ClientBuilder::default()
+    }
+
+    /// A GET request.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], [`Error::UnsupportedScheme`].
+    pub fn get(&self, url: &str) -> Result<RequestBuilder, Error> {
+        self.request(Method::GET, url)
+    }
+
+    /// A POST request.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn post(&self, url: &str) -> Result<RequestBuilder, Error> {
+        self.request(Method::POST, url)
+    }
+
+    /// A request. The URL is absolute: `http://host[:port][/path][?query]`.
+    ///
+    /// # Errors
+    /// As [`Client::get`].
+    pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Error> {
+        Ok(RequestBuilder::new(self.clone(), method, Url::parse(url)?))
+    }
+}
+
+impl Default for Client {
+    fn default() -> Client {
+        Client::new()
+    }
+}
+
+/// The bounds of a [`Client`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientBuilder {
+    pool: PoolLimits,
+    times: Times,
+    head: HeadLimits,
+    body_bytes_max: usize,
+    user_agent: Option<::http::HeaderValue>,
+}
+
+impl Default for ClientBuilder {
+    fn default() -> Self {
+        ClientBuilder {
+            pool: PoolLimits {
+                connections_max_per_host: 64,
+                idle_max: 256,
+                // Below the 60 s and 75 s after which common servers close: whoever closes first loses no request.
+                idle_timeout: Duration::from_secs(50),
+                waiters_max: 1024,
+                wait_max: Duration::from_secs(5),
+            },
+            times: Times {
+                connect: Duration::from_secs(5),
+                read: Duration::from_secs(30),
+                write: Duration::from_secs(30),
+            },
+            head: HeadLimits::default(),
+            body_bytes_max: 1 << 20,
+            user_agent: Some(::http::HeaderValue::from_static(concat!(
+                "tenfold/",
+                env!("CARGO_PKG_VERSION")
+            ))),
+        }
+    }
+}
+
+impl ClientBuilder {
+    /// Most connections to one host and port, in use or idle; default 64, at least 1. More requests wait in line.
+    pub fn connections_max_per_host(mut self, connections: usize) -> Self {
+        self.pool.connections_max_per_host = connections.max(1);
+        self
+    }
+
+    /// Most idle connections to all hosts together; default 256. 0 keeps none alive.
+    pub fn idle_max(mut self, connections: usize) -> Self {
+        self.pool.idle_max = connections;
+        self
+    }
+
+    /// A connection that has idled for longer is not used again; default 50 s.
+    pub fn idle_timeout(mut self, longest: Duration) -> Self {
+        self.pool.idle_timeout = longest;
+        self
+    }
+
+    /// Most requests that wait for a connection to one host; default 1,024. One more fails with [`Error::Busy`].
+    pub fn waiters_max(mut self, requests: usize) -> Self {
+        self.pool.waiters_max = requests;
+        self
+    }
+
+    /// Longest wait for a connection of the pool; default 5 s.
+    pub fn wait_max(mut self, longest: Duration) -> Self {
+        self.pool.wait_max = longest;
+        self
+    }
+
+    /// Longest time to connect, over all addresses of a name; default 5 s.
+    pub fn connect_timeout(mut self, longest: Duration) -> Self {
+        self.times.connect = longest;
+        self
+    }
+
+    /// Longest single wait for bytes of an answer; default 30 s. [`RequestBuilder::timeout`] bounds the whole.
+    pub fn read_timeout(mut self, longest: Duration) -> Self {
+        self.times.read = longest;
+        self
+    }
+
+    /// Longest single wait for room to send; default 30 s.
+    pub fn write_timeout(mut self, longest: Duration) -> Self {
+        self.times.write = longest;
+        self
+    }
+
+    /// Most bytes of the head of an answer; default 16 KiB.
+    pub fn head_bytes_max(mut self, bytes: usize) -> Self {
+        self.head.head_bytes_max = bytes;
+        self
+    }
+
+    /// Most bytes that [`Response::text`] and [`Response::json`] hold in memory; default 1 MiB.
+    pub fn body_bytes_max(mut self, bytes: usize) -> Self {
+        self.body_bytes_max = bytes;
+        self
+    }
+
+    /// The User-Agent; default `tenfold/` and the version. `None` sends no such header.
+    pub fn user_agent(mut self, value: Option<::http::HeaderValue>) -> Self {
+        self.user_agent = value;
+        self
+    }
+
+    /// The client. Opens nothing.
+    pub fn build(self) -> Client {
+        let ClientBuilder { pool, times, head, body_bytes_max, user_agent } = self;
+        let pool = Arc::new(Pool::new(pool));
+        Client { shared: Arc::new(Shared { pool, times, head, body_bytes_max, user_agent }) }
+    }
+}
+
+const _: fn() = || {
+    fn is_shareable<T: Send + Sync + Clone>() {}
+    is_shareable::<Client>();
+};

@@ -1,0 +1,100 @@
+//! One connection to a server, between requests and during one.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use tenfold_runtime::deadline_at;
+use tenfold_runtime::net::TcpStream;
+
+use crate::error::{Error, Phase};
+
+use super::origin::Origin;
+
+/// An open connection. Idle ones hold a descriptor and nothing else.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) stream: TcpStream,
+}
+
+impl Connection {
+    /// Connects to the first address of `origin` that answers.
+    pub(crate) fn open(
+        origin: &Origin,
+        longest: Duration,
+        until: Option<Instant>,
+    ) -> Result<Connection, Error> {
+        let until = limit(longest, until);
+        let addresses = deadline_at(until, || origin.addresses())
+            .map_err(|source| Error::Resolve { host: origin.authority.clone(), source })?;
+        let mut last = io::Error::from(io::ErrorKind::TimedOut);
+        for address in addresses {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match TcpStream::connect_timeout(&address, left) {
+                Ok(stream) => {
+                    // Failing costs latency only.
+                    let _ = stream.set_nodelay(true);
+                    return Ok(Connection { stream });
+                }
+                Err(error) => last = error,
+            }
+        }
+        match Error::io(Phase::Connecting, last) {
+            Error::Io { source, .. } => Err(Error::Connect { host: origin.authority.clone(), source }),
+            other => Err(other),
+        }
+    }
+
+    /// Whether the peer has neither closed it nor said something that nobody asked for: then the next answer could be
+    /// taken for another request's.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0; 1];
+        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    /// Says that another thread or loop may use it next.
+    pub(crate) fn rest(&self) {
+        self.stream.socket().leave();
+    }
+
+    pub(crate) fn write_all(
+        &self,
+        mut bytes: &[u8],
+        longest: Duration,
+        until: Option<Instant>,
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write_until(bytes, Some(limit(longest, until))) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn read(
+        &self,
+        buf: &mut [u8],
+        longest: Duration,
+        until: Option<Instant>,
+    ) -> io::Result<usize> {
+        loop {
+            match self.stream.read_until(buf, Some(limit(longest, until))) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// The nearer end of a single wait's bound and the whole request's.
+fn limit(longest: Duration, until: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    // A century is "never" to a socket, and cannot overflow.
+    let single = now.checked_add(longest).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
+    until.map_or(single, |until| until.min(single))
+}

@@ -1,0 +1,116 @@
+//! Where a request goes: the parts of its URL, and the addresses of its host.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use ::http::Uri;
+use tenfold_runtime::dns;
+
+use crate::error::Error;
+
+/// A URL, taken apart.
+#[derive(Clone, Debug)]
+pub(crate) struct Url {
+    pub(crate) origin: Arc<Origin>,
+    /// `/path?query`.
+    pub(crate) target: String,
+}
+
+/// Host and port; what connections are pooled by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is 80.
+    pub(crate) authority: String,
+    port: u16,
+}
+
+impl Url {
+    pub(crate) fn parse(text: &str) -> Result<Url, Error> {
+        let invalid = |reason| Error::InvalidUrl { url: text.into(), reason };
+        let uri: Uri = text.parse().map_err(|_| invalid("it is no URI"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(invalid("it is not absolute, as http://host/path is"));
+        };
+        if scheme != "http" {
+            return Err(Error::UnsupportedScheme { scheme: scheme.into() });
+        }
+        if authority.as_str().contains('@') {
+            // RFC 9110 section 4.2.4: credentials in a URL end up in logs; send them in a header.
+            return Err(invalid("a user name or password does not belong there"));
+        }
+        let host = authority.host().to_ascii_lowercase();
+        if host.is_empty() {
+            return Err(invalid("the host is missing"));
+        }
+        let port = match authority.as_str().rsplit_once(':') {
+            // The colon of an IPv6 address is inside of brackets.
+            Some((_, digits)) if !digits.ends_with(']') && !digits.is_empty() => {
+                digits.parse().map_err(|_| invalid("the port is no number up to 65535"))?
+            }
+            _ => 80,
+        };
+        let authority = if port == 80 { host } else { format!("{host}:{port}") };
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        let target = if target.starts_with('/') { target.into() } else { format!("/{target}") };
+        Ok(Url { origin: Arc::new(Origin { authority, port }), target })
+    }
+}
+
+impl Origin {
+    /// The addresses, in the resolver's order. A name is asked for on the thread pool where the caller is a fiber; a literal
+    /// address asks nobody.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        let found = dns::lookup(self.host(), self.port)?;
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(found)
+    }
+
+    fn host(&self) -> &str {
+        if let Some(inner) = self.authority.strip_prefix('[') {
+            return inner.split(']').next().unwrap_or_default();
+        }
+        self.authority.split(':').next().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(text: &str) -> (String, String, u16, String) {
+        let url = Url::parse(text).unwrap();
+        (url.origin.authority.clone(), url.origin.host().into(), url.origin.port, url.target)
+    }
+
+    #[test]
+    fn a_url_is_taken_apart() {
+        let expected = |authority: &str, host: &str, port, target: &str| {
+            (authority.to_owned(), host.to_owned(), port, target.to_owned())
+        };
+        assert_eq!(parts("http://Example.ORG"), expected("example.org", "example.org", 80, "/"));
+        assert_eq!(parts("http://a:80/x?y=1#z"), expected("a", "a", 80, "/x?y=1"));
+        assert_eq!(parts("http://127.0.0.1:8080?q"), expected("127.0.0.1:8080", "127.0.0.1", 8080, "/?q"));
+        assert_eq!(parts("http://[::1]:81/"), expected("[::1]:81", "::1", 81, "/"));
+        assert_eq!(parts("http://[::1]/"), expected("[::1]", "::1", 80, "/"));
+    }
+
+    #[test]
+    fn what_is_no_http_url_is_refused_with_a_reason() {
+        for bad in ["", "/path", "example.org", "http://", "http://a b/", "http://u:p@a/", "http://a:99999/"]
+        {
+            assert!(matches!(Url::parse(bad), Err(Error::InvalidUrl { .. })), "{bad}");
+        }
+        let refusal = Url::parse("https://a/").unwrap_err().to_string();
+        assert_eq!(refusal, "cannot speak https: only http:// URLs are supported");
+    }
+
+    #[test]
+    fn literal_addresses_and_names_resolve() {
+        let of = |text: &str| Url::parse(text).unwrap().origin.addresses().unwrap();
+        assert_eq!(of("http://[::1]:9/"), ["[::1]:9".parse().unwrap()]);
+        assert!(of("http://localhost:9/").iter().all(|address| address.ip().is_loopback()));
+    }
+}

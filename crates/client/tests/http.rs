@@ -1,0 +1,341 @@
+//! The HTTP client against servers that follow a script, on fibers over both backends and on plain threads.
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use tenfold_client::http::Client;
+use tenfold_client::{Error, Phase};
+use tenfold_runtime::net::{TcpListener, TcpStream};
+use tenfold_runtime::{
+    BackendChoice, JoinHandle, ReactorConfig, Runtime, RuntimeConfig, deadline, scope, sleep, spawn,
+};
+
+/// Runs a test on fibers over io_uring (where the kernel allows it), over epoll, and on a plain thread.
+fn everywhere(test: fn()) {
+    for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
+        let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
+        let config = RuntimeConfig { reactor, stack_bytes: 256 << 10, ..RuntimeConfig::default() };
+        match Runtime::new(&config) {
+            Ok(runtime) => runtime.run(test).unwrap(),
+            Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// Serves `connections` one after another with `serve`, which gets each connection's number; returns its address.
+fn server(connections: usize, serve: impl Fn(usize, TcpStream) + Send + 'static) -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/x?y=1", listener.local_addr().unwrap());
+    let handle = spawn(move || {
+        for number in 0..connections {
+            serve(number, listener.accept().unwrap());
+        }
+    });
+    (url, handle)
+}
+
+/// Reads one request: its head, and a body of known length.
+fn read_request(stream: &mut TcpStream) -> Option<String> {
+    let mut all = Vec::new();
+    let mut byte = [0];
+    while !all.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).unwrap_or(0) == 0 {
+            return None;
+        }
+        all.push(byte[0]);
+    }
+    let mut text = String::from_utf8(all).unwrap();
+    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    text.push_str(&String::from_utf8(body).unwrap());
+    Some(text)
+}
+
+const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Kind: greeting\r\n\r\nhello";
+
+#[test]
+fn a_request_goes_out_and_its_answer_comes_in() {
+    everywhere(|| {
+        let (url, server) = server(1, |_, mut stream| {
+            let request = read_request(&mut stream).unwrap();
+            assert!(request.starts_with("POST /x?y=1 HTTP/1.1\r\nHost: 127.0.0.1:"), "{request}");
+            assert!(request.contains("\r\nx-color: blue\r\n"), "{request}");
+            assert!(request.contains("\r\ncontent-type: application/json\r\n"), "{request}");
+            assert!(request.ends_with("\r\n\r\n[1,2]"), "{request}");
+            stream.write_all(HELLO).unwrap();
+        });
+        let client = Client::new();
+        let response = client.post(&url).unwrap().header("X-Color", "blue").json(&[1, 2]).send().unwrap();
+        assert_eq!((response.status().as_u16(), response.header("x-kind")), (200, Some("greeting")));
+        assert_eq!(response.text().unwrap(), "hello");
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn a_connection_is_used_again_after_each_kind_of_body() {
+    everywhere(|| {
+        let (url, server) = server(1, |_, mut stream| {
+            let answers: [&[u8]; 4] = [
+                b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab",
+                b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\nX-Sum: 3\r\n\r\n",
+                b"HTTP/1.1 204 No Content\r\n\r\n",
+                b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+            ];
+            for answer in answers {
+                read_request(&mut stream).expect("all requests come over this connection");
+                stream.write_all(answer).unwrap();
+            }
+        });
+        let client = Client::new();
+        let get = || client.get(&url).unwrap().send().unwrap();
+        assert_eq!(get().text().unwrap(), "ab");
+        let mut chunked = get();
+        let mut text = String::new();
+        chunked.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), chunked.trailers().unwrap()["x-sum"].to_str().unwrap()), ("abc", "3"));
+        assert_eq!(get().status(), 204);
+        assert_eq!(get().text().unwrap(), "");
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn an_idle_connection_that_the_peer_has_closed_costs_no_request() {
+    everywhere(|| {
+        let (url, server) = server(2, |_, mut stream| {
+            read_request(&mut stream).unwrap();
+            stream.write_all(HELLO).unwrap();
+        });
+        let client = Client::new();
+        for _ in 0..2 {
+            // The server closes after each answer without having said so.
+            assert_eq!(client.get(&url).unwrap().send().unwrap().text().unwrap(), "hello");
+        }
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn a_close_that_crosses_the_request_is_retried_for_get_and_told_for_post() {
+    everywhere(|| {
+        for (method, expected) in [("GET", true), ("POST", false)] {
+            let (url, server) = server(1 + usize::from(expected), |number, mut stream| {
+                read_request(&mut stream).unwrap();
+                stream.write_all(HELLO).unwrap();
+                if number == 0 {
+                    // The next request arrives whole and is not answered: to the client it looks like a crossing.
+                    read_request(&mut stream).unwrap();
+                }
+            });
+            let client = Client::new();
+            let send = || client.request(method.parse().unwrap(), &url).unwrap().send();
+            assert_eq!(send().unwrap().text().unwrap(), "hello");
+            match send() {
+                Ok(response) if expected => assert_eq!(response.text().unwrap(), "hello"),
+                Err(Error::Closed) if !expected => {}
+                other => panic!("{method}: {other:?}"),
+            }
+            server.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn the_pool_bounds_connections_and_the_line_is_served_in_turn() {
+    everywhere(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let (open, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (counted, seen) = (open.clone(), most.clone());
+        let acceptor = spawn(move || {
+            while let Ok(mut stream) = listener.accept() {
+                let (open, most) = (counted.clone(), seen.clone());
+                spawn(move || {
+                    most.fetch_max(open.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    while read_request(&mut stream).is_some() {
+                        sleep(Duration::from_millis(2));
+                        stream.write_all(HELLO).unwrap();
+                    }
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        let client = Client::builder().connections_max_per_host(3).build();
+        scope(|scope| {
+            let calls: Vec<_> = (0..24)
+                .map(|_| {
+                    let (client, url) = (client.clone(), &url);
+                    scope.spawn(move || client.get(url).unwrap().send().unwrap().text().unwrap())
+                })
+                .collect();
+            calls.into_iter().for_each(|call| assert_eq!(call.join().unwrap(), "hello"));
+        });
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+        acceptor.cancel();
+        drop(client);
+        acceptor.join().unwrap();
+    });
+}
+
+#[test]
+fn a_full_line_is_an_error_at_once() {
+    everywhere(|| {
+        let (url, server) = server(1, |_, mut stream| {
+            read_request(&mut stream).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n").unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap(), 0, "the answer is dropped and its connection closed");
+        });
+        let client = Client::builder().connections_max_per_host(1).waiters_max(0).build();
+        let unread = client.get(&url).unwrap().send().unwrap();
+        let refused = client.get(&url).unwrap().send().unwrap_err();
+        assert!(matches!(refused, Error::Busy { connections_max: 1, waiting: 0, .. }), "{refused:?}");
+        drop(unread);
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn a_slow_body_ends_at_the_tasks_deadline_and_at_the_requests_timeout() {
+    everywhere(|| {
+        let (url, server) = server(2, |_, mut stream| {
+            read_request(&mut stream).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf").unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+        });
+        let client = Client::new();
+        let start = Instant::now();
+        let late = deadline(Duration::from_millis(30), || {
+            let response = client.get(&url).unwrap().send().unwrap();
+            response.text().unwrap_err()
+        });
+        assert!(matches!(late, Error::TimedOut { phase: Phase::ReceivingBody, .. }), "{late:?}");
+        let timeout = Duration::from_millis(30);
+        let mut response = client.get(&url).unwrap().timeout(timeout).send().unwrap();
+        let mut all = Vec::new();
+        let error = response.read_to_end(&mut all).unwrap_err();
+        assert_eq!((error.kind(), all.as_slice()), (std::io::ErrorKind::TimedOut, &b"half"[..]));
+        assert!(start.elapsed() < Duration::from_secs(20));
+        drop(response);
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_ends_at_the_read_timeout() {
+    everywhere(|| {
+        let (url, server) = server(1, |_, mut stream| {
+            read_request(&mut stream).unwrap();
+            assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0);
+        });
+        let client = Client::builder().read_timeout(Duration::from_millis(20)).build();
+        let late = client.get(&url).unwrap().send().unwrap_err();
+        assert!(matches!(late, Error::TimedOut { phase: Phase::AwaitingHead, .. }), "{late:?}");
+        server.join().unwrap();
+    });
+}
+
+type IsExpected = fn(&Error) -> bool;
+
+#[test]
+fn malformed_answers_are_typed_errors() {
+    everywhere(|| {
+        let cases: [(&'static [u8], IsExpected); 7] = [
+            (b"nonsense\r\n\r\n", |error| matches!(error, Error::Head(_))),
+            (b"HTTP/1.1 200 OK\nContent-Length: 1\n\n", |error| matches!(error, Error::Head(_))),
+            (b"HTTP/1.1 200 OK\r\nContent-Le", |error| matches!(error, Error::Body(_))),
+            (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nshort", |error| matches!(error, Error::Body(_))),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", |error| {
+                matches!(error, Error::Body(_))
+            }),
+            (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", |error| matches!(error, Error::Unexpected(_))),
+            (b"", |error| matches!(error, Error::Closed)),
+        ];
+        for (answer, is_expected) in cases {
+            let (url, server) = server(1, move |_, mut stream| {
+                read_request(&mut stream).unwrap();
+                stream.write_all(answer).unwrap();
+            });
+            let outcome = Client::new().get(&url).unwrap().send().and_then(|response| response.text());
+            let error = outcome.expect_err(&String::from_utf8_lossy(answer));
+            assert!(is_expected(&error), "{:?} gave {error:?}", String::from_utf8_lossy(answer));
+            server.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn bodies_are_bounded_whether_their_length_is_announced_or_not() {
+    everywhere(|| {
+        let (url, server) = server(2, |number, mut stream| {
+            read_request(&mut stream).unwrap();
+            let head: &[u8] = match number {
+                0 => b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n",
+                _ => b"HTTP/1.1 200 OK\r\n\r\n",
+            };
+            stream.write_all(head).unwrap();
+            let _ = stream.write_all(&[b'x'; 100]);
+        });
+        for _ in 0..2 {
+            let response = Client::new().get(&url).unwrap().send().unwrap();
+            assert!(matches!(response.bytes(99), Err(Error::BodyTooLarge { bytes_max: 99 })));
+        }
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn nobody_listening_and_an_unknown_name_are_told_apart() {
+    everywhere(|| {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let client = Client::builder().connect_timeout(Duration::from_secs(2)).build();
+        let refused = client.get(&format!("http://{free}/")).unwrap().send().unwrap_err();
+        assert!(matches!(refused, Error::Connect { .. }), "{refused:?}");
+        let unknown = client.get("http://name.invalid/").unwrap().send().unwrap_err();
+        assert!(matches!(unknown, Error::Resolve { .. }), "{unknown:?}");
+    });
+}
+
+#[test]
+fn one_client_serves_many_loops_and_threads_at_once() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
+            std::thread::spawn(move || {
+                let mut stream = TcpStream::from(stream);
+                while read_request(&mut stream).is_some() {
+                    stream.write_all(HELLO).unwrap();
+                }
+            });
+        }
+    });
+    // Fewer connections than callers, so that each wanders between loops of both backends and threads.
+    let client = Client::builder().connections_max_per_host(2).build();
+    let calls = move || {
+        for _ in 0..100 {
+            assert_eq!(client.get(&url).unwrap().send().unwrap().text().unwrap(), "hello");
+        }
+    };
+    let threads: Vec<_> = [None, Some(BackendChoice::Auto), Some(BackendChoice::Epoll)]
+        .into_iter()
+        .map(|backend| {
+            let calls = calls.clone();
+            std::thread::spawn(move || match backend {
+                None => calls(),
+                Some(backend) => {
+                    let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
+                    let config =
+                        RuntimeConfig { reactor, stack_bytes: 256 << 10, ..RuntimeConfig::default() };
+                    Runtime::new(&config).unwrap().run(calls).unwrap();
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}

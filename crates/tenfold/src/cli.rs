@@ -1,0 +1,182 @@
+//! The command line, for the `tenfold` binary and for every application that ends in [`Main::main`].
+//!
+//! What the user says wins over the configuration file, and that over the defaults. Whatever cannot be is one line on
+//! standard error and exit code 2, before anything is bound or forked; a system that refuses is exit code 1.
+
+mod arguments;
+mod banner;
+mod config;
+mod table;
+
+use std::fmt;
+use std::io::Write;
+use std::process::ExitCode;
+
+use tenfold_server::supervisor::Group;
+use tenfold_server::{App, ServeError, Settings};
+
+use self::arguments::{Asked, Command};
+
+pub use banner::backend_name;
+
+/// What is to be served: an app and what it needs around it.
+#[must_use]
+pub struct Program {
+    app: App,
+    extra: Vec<Group>,
+    at_end: Option<Box<dyn FnOnce()>>,
+}
+
+/// Why a program does not run; one line each.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The command line, the configuration file or the app is wrong: exit code 2.
+    #[error("{0}")]
+    Usage(String),
+    /// The system refused: exit code 1.
+    #[error("{0}")]
+    System(String),
+}
+
+/// Gives an [`App`] a command line.
+pub trait Main {
+    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`.
+    ///
+    /// Returns after an ordered stop. In every other case the process ends here, with exit code 2 for a mistake of the user
+    /// and 1 for a failure.
+    ///
+    /// # Errors
+    /// None at present; the signature is that of a `main` function with `?` in it.
+    fn main(self) -> tenfold_server::Result<()>;
+}
+
+impl Main for App {
+    fn main(self) -> tenfold_server::Result<()> {
+        let code = run(|_| Ok(Program::new(self)));
+        match code == ExitCode::SUCCESS {
+            true => Ok(()),
+            false => std::process::exit(if code == ExitCode::from(2) { 2 } else { 1 }),
+        }
+    }
+}
+
+impl Program {
+    /// An app that needs nothing else.
+    pub fn new(app: App) -> Program {
+        Program { app, extra: Vec::new(), at_end: None }
+    }
+
+    /// Adds a group of processes of its own; it is started before the workers and stopped after them.
+    pub fn group(mut self, group: Group) -> Program {
+        self.extra.push(group);
+        self
+    }
+
+    /// Runs `f` in the master when everything has ended, or could not start.
+    pub fn at_end(mut self, f: impl FnOnce() + 'static) -> Program {
+        self.at_end = Some(Box::new(f));
+        self
+    }
+}
+
+/// Does what the command line of this process says. `make` is called for `serve` and `check`, in the process that becomes
+/// the master: it must start no thread and keep no connection open.
+pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
+    let asked = match Asked::parse(std::env::args_os()) {
+        Ok(asked) => asked,
+        Err(answer) => return answer.print(),
+    };
+    let outcome = match asked.command {
+        Command::Models => print_models(),
+        Command::Check { file } => check(&file, make),
+        Command::Serve(options) => options.settings().and_then(|settings| {
+            banner::start_log(options.log);
+            serve(&settings, make)
+        }),
+    };
+    outcome.unwrap_or_else(|error| {
+        // Whoever reads this wants the reason, not where in the program it was found.
+        let _ = writeln!(std::io::stderr(), "{}: {error}", program_name());
+        ExitCode::from(match error {
+            Error::Usage(_) => 2,
+            Error::System(_) => 1,
+        })
+    })
+}
+
+fn serve(
+    settings: &Settings,
+    make: impl FnOnce(&Settings) -> Result<Program, Error>,
+) -> Result<ExitCode, Error> {
+    settings.check().map_err(Error::Usage)?;
+    let backend = backend_name(settings)?;
+    let Program { app, extra, at_end } = make(settings)?;
+    let _at_end = AtEnd(at_end);
+    let shown = settings.clone();
+    let code = tenfold_server::serve(app, settings, extra, move |serving| {
+        banner::print(&shown, serving, backend);
+    })?;
+    Ok(code)
+}
+
+fn check(
+    file: &std::path::Path,
+    make: impl FnOnce(&Settings) -> Result<Program, Error>,
+) -> Result<ExitCode, Error> {
+    let settings = config::load(file)?;
+    settings.check().map_err(Error::Usage)?;
+    let Program { app, at_end, .. } = make(&settings)?;
+    let _at_end = AtEnd(at_end);
+    let blueprint = app.build().map_err(|error| Error::Usage(error.to_string()))?;
+    let model = settings.check().map_err(Error::Usage)?;
+    for (name, lane) in blueprint.lanes() {
+        model.place(lane, &settings).map_err(|error| Error::Usage(format!("lane {name:?}: {error}")))?;
+    }
+    print(&format!("{}: ok (model {})\n", file.display(), model.name()))
+}
+
+fn print_models() -> Result<ExitCode, Error> {
+    print(&table::models())
+}
+
+fn print(text: &str) -> Result<ExitCode, Error> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // `tenfold models | head` is no failure.
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::System(error.to_string())),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// Runs its closure when the master leaves, also early.
+struct AtEnd(Option<Box<dyn FnOnce()>>);
+
+impl Drop for AtEnd {
+    fn drop(&mut self) {
+        if let Some(f) = self.0.take() {
+            f();
+        }
+    }
+}
+
+impl From<ServeError> for Error {
+    fn from(error: ServeError) -> Error {
+        match error {
+            ServeError::System(error) => Error::System(error.to_string()),
+            other => Error::Usage(other.to_string()),
+        }
+    }
+}
+
+impl fmt::Debug for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Program").field("app", &self.app).field("extra", &self.extra).finish_non_exhaustive()
+    }
+}
+
+/// The name under which the user has called this program.
+fn program_name() -> String {
+    let first = std::env::args_os().next().unwrap_or_default();
+    let name = std::path::Path::new(&first).file_name().map(|name| name.to_string_lossy().into_owned());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "tenfold".into())
+}
