@@ -14,11 +14,12 @@ fn main() -> ExitCode {
         tenfold_runtime::sleep(Duration::from_millis(ms));
         "slept"
     });
-    let settings =
-        Settings { model, listen: vec![listen], workers: Some(1), backend, ..Settings::default() };
-    serve(app, &settings, Vec::new(), |serving| println!("http://{} ({})", serving.addresses[0], serving.model))
-        .unwrap_or_else(|error| {
-            eprintln!("{error}");
-            ExitCode::from(2)
-        })
+    let settings = Settings { model, listen: vec![listen], workers: Some(1), backend, ..Settings::default() };
+    serve(app, &settings, Vec::new(), |serving| {
+        println!("http://{} ({})", serving.addresses[0], serving.model)
+    })
+    .unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
 }

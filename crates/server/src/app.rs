@@ -305,7 +305,10 @@ impl Blueprint {
 
 impl fmt::Debug for App {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("App").field("routes", &self.routes.list).field("lanes", &self.lanes).finish_non_exhaustive()
+        f.debug_struct("App")
+            .field("routes", &self.routes.list)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -128,7 +128,10 @@ impl Body {
     /// assert_eq!(&body.collect(16)?[..], b"one two");
     /// # Ok::<(), tenfold_server::BodyReadError>(())
     /// ```
-    #[expect(clippy::should_implement_trait, reason = "FromIterator would have to take borrowed iterators too")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "FromIterator would have to take borrowed iterators too"
+    )]
     pub fn from_iter<I>(items: I) -> Body
     where
         I: IntoIterator<IntoIter: Send + 'static>,

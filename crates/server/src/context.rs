@@ -107,8 +107,7 @@ impl<'a> Context<'a> {
     /// The request's id, the client's or a new one; from then on it is sent with the response.
     pub fn request_id(&mut self) -> &RequestId {
         let head = self.head;
-        self.request_id
-            .get_or_insert_with(|| RequestId::of(head).unwrap_or_else(RequestId::generate))
+        self.request_id.get_or_insert_with(|| RequestId::of(head).unwrap_or_else(RequestId::generate))
     }
 
     /// The id to send with the response: `always`, when the client has sent one, or when somebody has asked for it.

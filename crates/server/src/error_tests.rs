@@ -67,8 +67,5 @@ fn problem_details_have_the_members_of_rfc_9457() {
     assert_eq!(response.body().content_type(), Some("application/problem+json"));
     let body = response.into_body().collect(1024).unwrap();
     let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(
-        value,
-        serde_json::json!({"title": "Not Found", "status": 404, "detail": "no such article"})
-    );
+    assert_eq!(value, serde_json::json!({"title": "Not Found", "status": 404, "detail": "no such article"}));
 }

@@ -106,7 +106,8 @@ impl Lane {
     }
 
     pub(crate) fn check(&self, name: &str) -> Result<(), String> {
-        let zero = matches!(self.placement, Placement::Pool(0) | Placement::Worker(0)) || self.at_once == Some(0);
+        let zero =
+            matches!(self.placement, Placement::Pool(0) | Placement::Worker(0)) || self.at_once == Some(0);
         if zero { Err(format!("lane {name:?}: 0 at once would never run a request")) } else { Ok(()) }
     }
 }

@@ -34,7 +34,9 @@ mod template;
 
 pub use access_log::{AccessLog, Entry, LogFormat, LogTarget};
 pub use app::{App, Blueprint, BuildError, DEFAULT_LANE, LANES_MAX, Opened};
-pub use body::{BINARY, Body, BodyKind, BodyReadError, BodySource, HTML, Incoming, Inlet, JSON, Producer, Reclaim, TEXT};
+pub use body::{
+    BINARY, Body, BodyKind, BodyReadError, BodySource, HTML, Incoming, Inlet, JSON, Producer, Reclaim, TEXT,
+};
 pub use bytes::Bytes;
 pub use context::{BodyGate, Context, NoBody};
 pub use error::{Error, Failure, Rejection, Result};
@@ -44,15 +46,15 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Vers
 pub use lane::{Lane, Placement};
 pub use limits::Limits;
 pub use models::{Facts, MODELS, Model, find as find_model};
-pub use serve::{ServeError, Serving, serve};
-pub use settings::Settings;
-pub use tenfold_supervisor as supervisor;
-pub use upgrade::{Upgraded, upgrade_to};
 pub use panic::{Panicked, call_handler, install_hook};
 pub use peer::Peer;
 pub use request_id::{RequestId, X_REQUEST_ID};
 pub use respond::{Html, IntoResponse, Redirect, Response, ResponseParts};
 pub use route::{COLLECT_BYTES_MAX, Route, Routes};
 pub use router::{Found, Params, ROUTES_MAX, RouteError, Router};
+pub use serve::{ServeError, Serving, serve};
+pub use settings::Settings;
 pub use state::{Need, StateMap};
 pub use template::Templates;
+pub use tenfold_supervisor as supervisor;
+pub use upgrade::{Upgraded, upgrade_to};

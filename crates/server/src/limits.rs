@@ -114,7 +114,10 @@ impl Limits {
             }
         }
         if self.head_bytes_max < 512 || self.headers_max == 0 || self.connections_max == 0 {
-            return Err("limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1".into());
+            return Err(
+                "limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1"
+                    .into(),
+            );
         }
         Ok(())
     }

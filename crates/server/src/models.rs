@@ -113,7 +113,9 @@ pub(crate) fn place_on_threads(model: &str, lane: &Lane) -> Result<Placement, St
         Placement::Inline | Placement::Fiber => {
             Err(format!("the model {model} has no event loop: a lane cannot ask for inline or fiber"))
         }
-        Placement::Worker(_) => Err(format!("the model {model} has no handler processes: only event-worker has")),
+        Placement::Worker(_) => {
+            Err(format!("the model {model} has no handler processes: only event-worker has"))
+        }
     }
 }
 

@@ -66,8 +66,7 @@ fn panicked(payload: &(dyn Any + Send), route: &'static str) -> Panicked {
     tenfold_scoreboard::current().panics.add(1);
     // Without the hook there is still the message.
     let unseen = || Seen { message: message_of(payload), location: String::new(), backtrace: None };
-    let mut report =
-        REPORT.with(RefCell::take).unwrap_or_else(|| Report { route, seen: Some(unseen()) });
+    let mut report = REPORT.with(RefCell::take).unwrap_or_else(|| Report { route, seen: Some(unseen()) });
     report.route = route;
     drop(report);
     Panicked
@@ -123,11 +122,8 @@ impl Seen {
         }
         if WRITERS.fetch_add(1, Ordering::Relaxed) < WRITERS_MAX {
             let Seen { message, location, backtrace } = &mut self;
-            let seen = Seen {
-                message: message.clone(),
-                location: location.clone(),
-                backtrace: backtrace.take(),
-            };
+            let seen =
+                Seen { message: message.clone(), location: location.clone(), backtrace: backtrace.take() };
             let write = move || {
                 seen.write(route);
                 WRITERS.fetch_sub(1, Ordering::Relaxed);

@@ -114,7 +114,10 @@ impl Route {
 
 impl fmt::Debug for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Route").field("pattern", &self.pattern).field("lane", &self.lane).finish_non_exhaustive()
+        f.debug_struct("Route")
+            .field("pattern", &self.pattern)
+            .field("lane", &self.lane)
+            .finish_non_exhaustive()
     }
 }
 
@@ -189,7 +192,14 @@ impl Routes {
         handler: impl Handler<M>,
     ) -> Routes {
         let facts = handler.facts();
-        self.list.push(NewRoute { method, path: path.into(), handler: erase(handler), facts, lane: 0, exempt });
+        self.list.push(NewRoute {
+            method,
+            path: path.into(),
+            handler: erase(handler),
+            facts,
+            lane: 0,
+            exempt,
+        });
         self
     }
 }

@@ -243,7 +243,9 @@ fn check_pattern(pattern: &str) -> Result<(), RouteError> {
 
 fn refused_pattern(pattern: &str, error: matchit::InsertError) -> RouteError {
     match error {
-        matchit::InsertError::Conflict { with } => RouteError::Conflict { pattern: pattern.into(), other: with },
+        matchit::InsertError::Conflict { with } => {
+            RouteError::Conflict { pattern: pattern.into(), other: with }
+        }
         error => RouteError::InvalidPattern { pattern: pattern.into(), reason: error.to_string() },
     }
 }

@@ -59,7 +59,9 @@ pub fn serve(
     let blueprint = app.build()?;
     for (name, lane) in blueprint.lanes() {
         lane.check(name).map_err(ServeError::Settings)?;
-        model.place(lane, settings).map_err(|error| ServeError::Settings(format!("lane {name:?}: {error}")))?;
+        model
+            .place(lane, settings)
+            .map_err(|error| ServeError::Settings(format!("lane {name:?}: {error}")))?;
     }
     check_descriptors(model, settings)?;
     let listeners = bind(settings)?;

@@ -52,7 +52,8 @@ impl Service {
     ) -> Result<Arc<Service>, String> {
         let settings = &plan.settings;
         let Opened { router, state, lanes } = plan.blueprint.open().map_err(|error| error.to_string())?;
-        let lanes = lanes.into_iter().map(|(name, lane)| open(&name, &lane)).collect::<Result<_, String>>()?;
+        let lanes =
+            lanes.into_iter().map(|(name, lane)| open(&name, &lane)).collect::<Result<_, String>>()?;
         Ok(Arc::new(Service {
             router,
             state,

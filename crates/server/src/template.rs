@@ -62,9 +62,8 @@ impl Templates {
         let mut environment = environment();
         for path in files_under(directory)? {
             let name = path.strip_prefix(directory)?.to_string_lossy().into_owned();
-            let source = std::fs::read_to_string(&path).map_err(|error| {
-                Error::internal(format!("template {}: {error}", path.display()))
-            })?;
+            let source = std::fs::read_to_string(&path)
+                .map_err(|error| Error::internal(format!("template {}: {error}", path.display())))?;
             environment.add_template_owned(name, source)?;
         }
         Ok(Templates(Arc::new(environment)))

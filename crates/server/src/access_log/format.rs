@@ -57,8 +57,11 @@ pub(super) fn json(out: &mut Vec<u8>, entry: &Entry<'_>) {
     }
     let (status, bytes, took) = (entry.status.as_u16(), entry.body_bytes, entry.took.as_micros());
     let version = version(entry.version);
-    writeln!(out, ",\"version\":\"{version}\",\"status\":{status},\"body_bytes\":{bytes},\"took_us\":{took}}}")
-        .expect(MEMORY);
+    writeln!(
+        out,
+        ",\"version\":\"{version}\",\"status\":{status},\"body_bytes\":{bytes},\"took_us\":{took}}}"
+    )
+    .expect(MEMORY);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -84,13 +87,18 @@ fn escape(out: &mut Vec<u8>, value: &[u8], quote: Quote) {
                     write!(out, "\\u{:04x}", character as u32)
                 }
                 // U+0080 to U+009F are control characters too, and U+2028 ends lines in some viewers.
-                (_, Quote::Json) if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') => {
+                (_, Quote::Json)
+                    if character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') =>
+                {
                     write!(out, "\\u{:04x}", character as u32)
                 }
                 (_, Quote::Json) => write!(out, "{character}"),
                 (_, Quote::Text) => {
                     let mut bytes = [0; 4];
-                    character.encode_utf8(&mut bytes).bytes().try_for_each(|byte| write!(out, "\\x{byte:02X}"))
+                    character
+                        .encode_utf8(&mut bytes)
+                        .bytes()
+                        .try_for_each(|byte| write!(out, "\\x{byte:02X}"))
                 }
             }
             .expect(MEMORY);
@@ -157,7 +165,8 @@ impl Civil {
     }
 }
 
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// `10/Oct/2000:13:55:36 +0000`
 struct Combined(Civil);

@@ -239,7 +239,10 @@ mod tests {
             ("reader", Body::from_reader(&b"0123456789"[..])),
             ("sized reader", Body::from_sized_reader(&b"0123456789 and more"[..], 10)),
             ("source", Body::from_iter(["01234", "", "56789"])),
-            ("producer", Body::producer(|out| out.write_all(b"01234").and_then(|()| out.write_all(b"56789")))),
+            (
+                "producer",
+                Body::producer(|out| out.write_all(b"01234").and_then(|()| out.write_all(b"56789"))),
+            ),
             ("file", Body::file(file()).expect("it is a file")),
             ("file part", Body::file_part(file(), 0, 10)),
         ];

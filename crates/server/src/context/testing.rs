@@ -84,7 +84,11 @@ impl Asked {
         let bytes = self.bytes();
         let mut head = Head::new();
         let parsed = head.parse(&bytes, &HeadLimits::default());
-        assert!(matches!(parsed, Ok(Parse::Complete { .. })), "{parsed:?}: {}", String::from_utf8_lossy(&bytes));
+        assert!(
+            matches!(parsed, Ok(Parse::Complete { .. })),
+            "{parsed:?}: {}",
+            String::from_utf8_lossy(&bytes)
+        );
         let view = head.view(&bytes);
         let found = router.find(view.method_str(), view.path());
         let mut gate = OneBody(Some(Bytes::from(self.body.clone()).into()));

@@ -129,8 +129,15 @@ impl Writer<'_> {
         while left > 0 {
             let most = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
             match read(&mut buf[..most]) {
-                Ok(0) if self.framing == BodyLength::Chunked || self.framing == BodyLength::UntilClose => break,
-                Ok(0) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the body was shorter than announced")),
+                Ok(0) if self.framing == BodyLength::Chunked || self.framing == BodyLength::UntilClose => {
+                    break;
+                }
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::UnexpectedEof,
+                        "the body was shorter than announced",
+                    ));
+                }
                 Ok(count) => {
                     left -= count as u64;
                     self.piece(&buf[..count])?;
@@ -190,8 +197,7 @@ impl Writer<'_> {
         while offset < end {
             let part = (end - offset).min(SEND_FILE_MAX) as usize;
             let stall = Instant::now() + self.conn.service.bounds.write_stall;
-            let sent =
-                park::parking(|| self.conn.stream.send_file(file, &mut offset, part, Some(stall)))?;
+            let sent = park::parking(|| self.conn.stream.send_file(file, &mut offset, part, Some(stall)))?;
             if sent == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
             }

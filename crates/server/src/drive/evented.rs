@@ -16,7 +16,8 @@ use crate::drive::workspace::Workspace;
 use crate::service::Service;
 
 /// Sent where there is not even a stack for a fiber.
-const NO_ROOM: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
+const NO_ROOM: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
 
 /// Starts a fiber that accepts from a listener for the running loop.
 pub(crate) fn spawn_acceptor(listener: TcpListener, service: Arc<Service>, begin: Begin) -> JoinHandle<()> {

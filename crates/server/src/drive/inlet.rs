@@ -153,7 +153,8 @@ impl Inlet for BodyInlet {
                 return Err(io::Error::new(io::ErrorKind::InvalidData, "the body broke off before"));
             }
             if self.buffer.is_empty() {
-                if let Some(remaining) = self.decoder.remaining_hint().filter(|left| *left > 0 && buf.len() >= 1024)
+                if let Some(remaining) =
+                    self.decoder.remaining_hint().filter(|left| *left > 0 && buf.len() >= 1024)
                 {
                     return self.read_through(buf, remaining);
                 }

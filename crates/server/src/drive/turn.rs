@@ -235,8 +235,9 @@ impl<'a> Turn<'a> {
     }
 
     fn finish_unread(self, response: Response) -> io::Result<Outcome> {
-        let intake = Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
-            .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        let intake =
+            Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let started = self.conn.service.access_log.is_on().then(Instant::now);
         self.finish(intake, response, false, (started, "(refused)"))
     }

@@ -58,5 +58,6 @@ fn is_json(media_type: &str) -> bool {
     let Some((kind, subtype)) = media_type.split_once('/') else { return false };
     let suffix = subtype.len().checked_sub(5).and_then(|at| subtype.get(at..));
     kind.eq_ignore_ascii_case("application")
-        && (subtype.eq_ignore_ascii_case("json") || suffix.is_some_and(|end| end.eq_ignore_ascii_case("+json")))
+        && (subtype.eq_ignore_ascii_case("json")
+            || suffix.is_some_and(|end| end.eq_ignore_ascii_case("+json")))
 }

@@ -17,7 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 use tenfold_http::h1::After;
 use tenfold_runtime::net::TcpStream;
@@ -82,7 +83,8 @@ impl Channel {
     /// Front: takes a handler's connection; its first packet says who it is.
     pub(crate) fn greet(stream: TcpStream) -> io::Result<(usize, Channel)> {
         let mut hello = [0; 8];
-        let count = park::parking(|| stream.read_until(&mut hello, Some(Instant::now() + Duration::from_secs(5))))?;
+        let count =
+            park::parking(|| stream.read_until(&mut hello, Some(Instant::now() + Duration::from_secs(5))))?;
         let (lane, slot) = (&hello[..4], &hello[4..]);
         if count != hello.len() {
             return Err(io::ErrorKind::InvalidData.into());
@@ -110,7 +112,13 @@ impl Channel {
     ///
     /// # Errors
     /// `UnexpectedEof` and the like when the handler process has died.
-    pub(crate) fn pass(&self, client: impl AsFd, last: bool, peer: &str, parts: [&[u8]; 2]) -> io::Result<Reply> {
+    pub(crate) fn pass(
+        &self,
+        client: impl AsFd,
+        last: bool,
+        peer: &str,
+        parts: [&[u8]; 2],
+    ) -> io::Result<Reply> {
         let header = [u8::from(last), peer.len() as u8];
         let bufs = [header.as_slice(), peer.as_bytes(), parts[0], parts[1]].map(IoSlice::new);
         let client = client.as_fd();
@@ -142,7 +150,8 @@ impl Channel {
         let code = [encode_after(after)];
         let bufs = [IoSlice::new(&code), IoSlice::new(bytes)];
         self.when_ready(Interest::WRITE, || {
-            rustix::net::sendmsg(&self.stream, &bufs, &mut SendAncillaryBuffer::new(&mut []), flags_out()).map(drop)
+            rustix::net::sendmsg(&self.stream, &bufs, &mut SendAncillaryBuffer::new(&mut []), flags_out())
+                .map(drop)
         })
     }
 
@@ -167,7 +176,11 @@ impl Channel {
         Ok((bytes, client))
     }
 
-    fn when_ready(&self, interest: Interest, mut attempt: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+    fn when_ready(
+        &self,
+        interest: Interest,
+        mut attempt: impl FnMut() -> rustix::io::Result<()>,
+    ) -> io::Result<()> {
         loop {
             match attempt() {
                 Err(rustix::io::Errno::AGAIN) => self.stream.wait_ready(interest, None)?,

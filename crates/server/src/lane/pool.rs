@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use tenfold_runtime::park;
 use tenfold_runtime::lend;
+use tenfold_runtime::park;
 
 /// A fixed number of threads that run one request after another. Its queue is bounded by the lane's gate, which admits
 /// no more requests than there are threads.

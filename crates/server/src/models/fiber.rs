@@ -22,7 +22,10 @@ impl Model for Fiber {
     }
 
     fn layers(&self) -> (&'static str, &'static str) {
-        ("event loop per thread; an idle connection holds no stack", "a fiber per request, pinned to its thread")
+        (
+            "event loop per thread; an idle connection holds no stack",
+            "a fiber per request, pinned to its thread",
+        )
     }
 
     fn known_from(&self) -> &'static str {

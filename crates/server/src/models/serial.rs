@@ -72,7 +72,10 @@ impl Serial {
         let service = Service::open(plan, self)?;
         let listeners = plan.open_listeners()?;
         let orders = Arc::new(
-            worker.orders_fd().try_clone_to_owned().map_err(|error| format!("cannot watch for orders: {error}"))?,
+            worker
+                .orders_fd()
+                .try_clone_to_owned()
+                .map_err(|error| format!("cannot watch for orders: {error}"))?,
         );
         worker.ready();
         while !service.stop.was_said() {

@@ -77,7 +77,8 @@ impl Model for Steal {
 
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         loops::run(&Steal, worker, plan, begin, |_: &Arc<Service>, handles| {
-            let victims = handles.iter().map(|handle| Victim { handle: handle.clone(), queue: Queue::default() });
+            let victims =
+                handles.iter().map(|handle| Victim { handle: handle.clone(), queue: Queue::default() });
             let _ = LOOPS.set(victims.collect());
             for (index, handle) in handles.iter().enumerate() {
                 handle.spawn("steal", move || MINE.with(|mine| mine.set(index).unwrap_or(())));
