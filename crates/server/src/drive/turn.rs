@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
-use tenfold_http::h1::{After, Exchange, HeadView, RequestEnd, Sent};
+use tenfold_http::h1::{After, Exchange, Framing, HeadView, RequestEnd, Sent};
 use tenfold_runtime::park;
 use tenfold_scoreboard as scoreboard;
 
@@ -72,8 +72,7 @@ pub(crate) fn take(
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
-    matches!(view.framing(), tenfold_http::h1::Framing::None | tenfold_http::h1::Framing::Length(0))
-        && view.upgrade().is_none()
+    matches!(view.framing(), Framing::None | Framing::Length(0)) && view.upgrade().is_none()
 }
 
 struct Turn<'a> {
@@ -151,8 +150,9 @@ impl<'a> Turn<'a> {
         let route = found.route;
         tenfold_runtime::set_name(route.pattern());
         let service = &self.conn.service;
-        // An earlier answer of this pipeline must not wait for a handler that is known to wait.
-        if !self.output.is_empty() && route.waits() {
+        // An earlier answer of this pipeline must not wait for a handler that is known to wait, nor for a body: its client
+        // may send that when it has the answer, and a 100 must not overtake it (RFC 9110 section 15.2).
+        if !self.output.is_empty() && (route.waits() || self.awaits_body()) {
             self.conn.write_all(self.output)?;
             self.output.clear();
         }
@@ -215,6 +215,15 @@ impl<'a> Turn<'a> {
         intake.settle();
         let request_end = intake.request_end();
         Ok(Outcome::Here(Served { sent, request_end, leftover: intake.leftover(), upgrade }))
+    }
+
+    /// Whether some of the body may still be on its way.
+    fn awaits_body(&self) -> bool {
+        match self.view.framing() {
+            Framing::None => false,
+            Framing::Length(length) => length > self.rest.len() as u64,
+            Framing::Chunked | Framing::UntilClose => true,
+        }
     }
 
     /// An answer of the server's own; the body is not read.
