@@ -62,9 +62,8 @@ impl<'a> Intake<'a> {
         let Some(reclaim) = self.reclaim.take() else { return };
         let inlet = reclaim.reclaim().and_then(|inlet| inlet.into_any().downcast::<BodyInlet>().ok());
         self.returned = inlet.map(|inlet| {
-            let BodyInlet { decoder, buffer, broken, owes_continue, .. } = *inlet;
-            self.owes_continue = owes_continue;
-            Leftover { decoder, received: Some(buffer), broken }
+            self.owes_continue = inlet.owes_continue;
+            inlet.into_leftover()
         });
     }
 
