@@ -12,15 +12,16 @@ use tenfold_runtime::net::TcpStream;
 
 use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
+use crate::drive::intake::Leftover;
 use crate::drive::workspace::ReadBuffer;
 
 /// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
 pub(crate) struct BodyInlet {
     stream: TcpStream,
     feed: Option<FeedId>,
-    pub(crate) decoder: BodyDecoder,
+    decoder: BodyDecoder,
     /// Received and not yet decoded; after the body's end, the next request.
-    pub(crate) buffer: ReadBuffer,
+    buffer: ReadBuffer,
     /// Decoded and not yet read: a range of `buffer.filled()`, which is consumed as it is read.
     ready: Range<usize>,
     /// Bytes of `buffer` that go when `ready` is read up.
@@ -29,7 +30,7 @@ pub(crate) struct BodyInlet {
     pub(crate) owes_continue: bool,
     pace: Pace,
     /// The body broke: there is no next request on this connection.
-    pub(crate) broken: bool,
+    broken: bool,
 }
 
 /// Holds a client to a least rate, so that trickling a body cannot hold a handler for ever.
@@ -70,6 +71,13 @@ impl BodyInlet {
             },
             broken: false,
         }
+    }
+
+    /// What is left when nobody reads any more. Content that was decoded and not read goes with the reader: what follows in
+    /// the buffer has to be what the decoder expects next, or content would be taken for framing, or for a request.
+    pub(crate) fn into_leftover(mut self: Box<Self>) -> Leftover {
+        self.buffer.consume(self.decoded);
+        Leftover { decoder: self.decoder, received: Some(self.buffer), broken: self.broken }
     }
 
     fn fail(&mut self, error: io::Error) -> io::Error {

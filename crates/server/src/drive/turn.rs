@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
-use tenfold_http::h1::{After, Exchange, HeadView};
+use tenfold_http::h1::{After, Exchange, Framing, HeadView};
 use tenfold_runtime::park;
 use tenfold_scoreboard as scoreboard;
 
@@ -68,8 +68,7 @@ fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
-    matches!(view.framing(), tenfold_http::h1::Framing::None | tenfold_http::h1::Framing::Length(0))
-        && view.upgrade().is_none()
+    matches!(view.framing(), Framing::None | Framing::Length(0)) && view.upgrade().is_none()
 }
 
 struct Turn<'a> {
@@ -151,8 +150,9 @@ impl<'a> Turn<'a> {
         let route = found.route;
         self.tally.name(route.pattern());
         let service = &self.conn.service;
-        // An earlier answer of this pipeline must not wait for a handler that is known to wait.
-        if !self.output.is_empty() && route.waits() {
+        // An earlier answer of this pipeline must not wait for a handler that is known to wait, nor for a body: its client
+        // may send that when it has the answer, and a 100 must not overtake it (RFC 9110 section 15.2).
+        if !self.output.is_empty() && (route.waits() || self.awaits_body()) {
             self.conn.write_all(self.output)?;
             self.output.clear();
         }
@@ -231,6 +231,15 @@ impl<'a> Turn<'a> {
             None => Outcome::Answered(after),
             Some(leftover) => Outcome::WithBody(after, leftover),
         })
+    }
+
+    /// Whether some of the body may still be on its way.
+    fn awaits_body(&self) -> bool {
+        match self.view.framing() {
+            Framing::None => false,
+            Framing::Length(length) => length > self.rest.len() as u64,
+            Framing::Chunked | Framing::UntilClose => true,
+        }
     }
 
     /// An answer of the server's own; the body is not read.
