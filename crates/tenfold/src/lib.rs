@@ -38,6 +38,7 @@ pub mod prelude;
 use std::time::Duration;
 
 pub use tenfold_client as client;
+pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
 pub use tenfold_server::{
     App, BINARY, Blueprint, Body, BodyReadError, BodySource, BuildError, Bytes, ClientAddr, Context, Error,
@@ -66,4 +67,22 @@ pub const fn secs(seconds: u64) -> Duration {
 /// ```
 pub const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
+}
+
+/// The guide's examples, run as doc tests.
+#[cfg(doctest)]
+mod guide {
+    macro_rules! pages {
+        ($($name:ident: $path:literal,)*) => {
+            $(#[doc = include_str!($path)] pub struct $name;)*
+        };
+    }
+
+    pages! {
+        Readme: "../../../README.md",
+        Lanes: "../../../docs/lanes.md",
+        Limits: "../../../docs/limits.md",
+        Models: "../../../docs/models.md",
+        RuntimePage: "../../../docs/runtime.md",
+    }
 }
