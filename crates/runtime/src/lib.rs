@@ -1,7 +1,9 @@
 //! Schedules fibers on reactors; the same calls block a plain thread.
 //!
-//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`park`], [`sleep`], [`deadline`]), streams ([`net`]),
-//! and connections that wait without a fiber ([`feed`]). Out of scope: protocols, processes, signals.
+//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`mod@park`], [`sleep`], [`deadline`]), sockets ([`net`]),
+//! connections that wait without a fiber ([`feed`]), channels and locks ([`sync`]), what would hold the loop elsewhere
+//! ([`offload`](fn@offload), [`fs`], [`dns`]), futures ([`block_on`](fn@block_on), [`adapter`]), and the [`Watchdog`]. Out of scope:
+//! protocols, processes, signals.
 //!
 //! Every call that waits ends in [`park`], and nothing else decides how: on a fiber the thread goes on with other
 //! fibers, on a plain thread the call blocks. So the same code runs in a process, a thread, a pool or a fiber.
@@ -32,11 +34,13 @@
 
 pub mod park;
 
+mod block_on;
 mod cancel;
 mod error;
 mod join;
 mod local;
 mod offload;
+mod readiness;
 mod remote;
 mod scheduler;
 mod scope;
@@ -44,7 +48,9 @@ mod spawn;
 mod table;
 mod task;
 mod time;
+mod watchdog;
 
+pub mod adapter;
 pub mod dns;
 pub mod feed;
 pub mod fs;
@@ -52,6 +58,7 @@ pub mod lend;
 pub mod net;
 pub mod sync;
 
+pub use block_on::{Delay, block_on, block_on_until, delay, delay_until};
 pub use cancel::CancelHandle;
 pub use error::RuntimeError;
 pub use join::{JoinError, JoinHandle};
@@ -63,3 +70,4 @@ pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, Reserved, current_loop, reserve, set_name, spawn, spawn_detached, yield_now};
 pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};
+pub use watchdog::Watchdog;

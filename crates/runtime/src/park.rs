@@ -6,16 +6,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use rustix::event::EventfdFlags;
 use tenfold_reactor::{Op, Token};
 
 use crate::cancel::ThreadCancel;
+use crate::readiness;
 use crate::remote;
 use crate::scheduler::{self, Scheduler};
 use crate::table::FiberId;
@@ -46,6 +48,10 @@ enum Kind {
 struct ThreadParker {
     woken: AtomicBool,
     thread: Thread,
+    /// Readable once woken, for a thread that has to wait for descriptors at the same time; made at its first such wait.
+    eventfd: OnceLock<OwnedFd>,
+    /// It waits in poll(2) with `eventfd`, or is about to.
+    polling: AtomicBool,
 }
 
 thread_local! {
@@ -69,8 +75,12 @@ impl Waiter {
         match &self.0 {
             Kind::Fiber { scheduler, fiber } => remote::wake(*scheduler, *fiber),
             Kind::Thread(parker) => {
-                parker.woken.store(true, Ordering::Release);
-                parker.thread.unpark();
+                // Sequentially consistent, as the thread's own side: one of the two sees what the other has written.
+                parker.woken.store(true, Ordering::SeqCst);
+                match parker.eventfd.get().filter(|_| parker.polling.load(Ordering::SeqCst)) {
+                    Some(eventfd) => drop(rustix::io::write(eventfd, &1u64.to_ne_bytes())),
+                    None => parker.thread.unpark(),
+                }
             }
         }
     }
@@ -106,6 +116,60 @@ fn park_thread(until: Option<Instant>) -> Unparked {
         }
     }
 }
+
+/// As [`park`], for futures: a plain thread waits for their sockets and timers as well, and wakes their wakers.
+pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
+    match loop_that_may_park() {
+        Some(scheduler) => scheduler.park_current(until),
+        None => park_thread_polling(until),
+    }
+}
+
+fn park_thread_polling(until: Option<Instant>) -> Unparked {
+    /// A thread that does not poll is woken by unpark.
+    struct Polling<'a>(&'a ThreadParker);
+    impl Drop for Polling<'_> {
+        fn drop(&mut self) {
+            self.0.polling.store(false, Ordering::SeqCst);
+        }
+    }
+    let (limit, cancel) = thread_limits(until);
+    let parker = thread_parker();
+    if parker.eventfd.get().is_none()
+        && let Ok(eventfd) = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+    {
+        let _ = parker.eventfd.set(eventfd);
+    }
+    let eventfd = parker.eventfd.get();
+    let cancel_fd = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
+    let interrupts: Vec<BorrowedFd<'_>> = eventfd.into_iter().chain(cancel_fd).map(AsFd::as_fd).collect();
+    parker.polling.store(true, Ordering::SeqCst);
+    let _polling = Polling(&parker);
+    loop {
+        if is_cancelled(&cancel) {
+            return Unparked::Cancelled;
+        }
+        if parker.woken.swap(false, Ordering::SeqCst) {
+            return Unparked::Woken;
+        }
+        if limit.is_some_and(|limit| limit <= Instant::now()) {
+            return Unparked::TimedOut;
+        }
+        // Without an eventfd (descriptors have run out) a wake-up by another thread is seen by looking now and then.
+        let look = eventfd.is_none().then(|| Instant::now() + POLL_BLIND);
+        if readiness::poll_plain(&interrupts, earlier(limit, look)).is_err() {
+            // Out of memory in the kernel (poll(2), ENOMEM): nothing to do but to go on slower.
+            std::thread::sleep(POLL_BLIND);
+        }
+        // Emptied before `woken` is looked at, which was set before it was filled.
+        if let Some(eventfd) = eventfd {
+            let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
+        }
+    }
+}
+
+/// How often a thread looks that cannot be woken.
+const POLL_BLIND: Duration = Duration::from_millis(5);
 
 /// Waits for the next wake-up although the task's time is over or it was cancelled: for what has to be put in order.
 /// Spurious wake-ups are possible.
@@ -290,7 +354,12 @@ pub(crate) fn loop_that_may_park() -> Option<Rc<Scheduler>> {
 
 fn thread_parker() -> Arc<ThreadParker> {
     PARKER.with_borrow_mut(|parker| {
-        let fresh = || ThreadParker { woken: AtomicBool::new(false), thread: std::thread::current() };
+        let fresh = || ThreadParker {
+            woken: AtomicBool::new(false),
+            thread: std::thread::current(),
+            eventfd: OnceLock::new(),
+            polling: AtomicBool::new(false),
+        };
         parker.get_or_insert_with(|| Arc::new(fresh())).clone()
     })
 }

@@ -12,6 +12,8 @@ use crate::table::FiberId;
 pub(crate) enum Message {
     Wake(FiberId),
     Cancel(FiberId),
+    /// A future's place in the loop's readiness is not needed any more.
+    Forget(FiberId),
     Spawn(&'static str, Box<dyn FnOnce() + Send>),
 }
 
@@ -94,6 +96,16 @@ pub(crate) fn cancel(scheduler: u32, fiber: FiberId) {
         && let Some(remote) = find(scheduler)
     {
         remote.send(Message::Cancel(fiber));
+    }
+}
+
+pub(crate) fn forget(scheduler: u32, place: FiberId) {
+    // At the end of a thread its loop may be gone, and its thread-locals with it.
+    let here = scheduler::current().filter(|current| current.id == scheduler);
+    if let Some(current) = here {
+        current.readiness.remove(&current, place);
+    } else if let Some(remote) = find(scheduler) {
+        remote.send(Message::Forget(place));
     }
 }
 

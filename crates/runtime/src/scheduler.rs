@@ -29,6 +29,7 @@ use crate::error::RuntimeError;
 use crate::feed::Feeds;
 use crate::join::panic_message;
 use crate::park::{self, Unparked, earlier};
+use crate::readiness::Readiness;
 use crate::remote::{self, LoopHandle, Message, Remote};
 use crate::table::{FiberId, Place, Record, State, Table};
 use crate::task::Task;
@@ -45,6 +46,7 @@ const TRIM_EVERY: Duration = Duration::from_secs(1);
 const END_GRACE: Duration = Duration::from_secs(5);
 
 /// What a timer's value means: the bits above a fiber's packed number.
+const TIMER_WAKER: u64 = 1 << 61;
 const TIMER_FEED: u64 = 1 << 62;
 const TIMER_TRIM: u64 = 1 << 63;
 
@@ -78,6 +80,7 @@ pub(crate) struct Scheduler {
     ready: RefCell<VecDeque<FiberId>>,
     running: Cell<Option<FiberId>>,
     pub(crate) feeds: Feeds,
+    pub(crate) readiness: Readiness,
     remote: Arc<Remote>,
     messages: RefCell<Vec<Message>>,
     stacks: RefCell<Vec<(usize, Rc<StackPool>)>>,
@@ -108,7 +111,7 @@ pub(crate) fn running_that_parks() -> Option<(u32, FiberId)> {
 /// Runs `f` on this thread's scheduler, if it has one. `f` must not switch fibers.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| f(scheduler)))
+    CURRENT.with_borrow(|current| current.as_deref().map(|scheduler| f(scheduler)))
 }
 
 /// As [`with_current`], for a caller that knows that there is one and that may switch fibers: the thread-local is not
@@ -121,7 +124,7 @@ pub(crate) fn with_current_rc<R>(f: impl FnOnce(&Scheduler) -> R) -> R {
 /// This thread's scheduler, if it has one.
 #[inline]
 pub(crate) fn current() -> Option<Rc<Scheduler>> {
-    CURRENT.with_borrow(|current| current.as_ref().map(|scheduler| Rc::clone(scheduler)))
+    CURRENT.with_borrow(|current| current.as_deref().cloned())
 }
 
 impl Runtime {
@@ -209,6 +212,7 @@ impl Scheduler {
             ready: RefCell::default(),
             running: Cell::new(None),
             feeds: Feeds::default(),
+            readiness: Readiness::default(),
             remote,
             messages: RefCell::default(),
             stacks: RefCell::default(),
@@ -543,6 +547,7 @@ impl Scheduler {
             match message {
                 Message::Wake(id) => self.wake(id),
                 Message::Cancel(id) => self.cancel(id),
+                Message::Forget(place) => self.readiness.remove(self, place),
                 Message::Spawn(name, f) => {
                     if let Err((error, _)) = self.start_detached(name, f) {
                         tracing::error!(%error, name, "a fiber that another thread asked for could not start");
@@ -558,11 +563,13 @@ impl Scheduler {
             Event::Finished(token) => self.wake(FiberId::unpack(token.0)),
             Event::Timer(TIMER_TRIM) => self.trim(),
             Event::Timer(value) if value & TIMER_FEED != 0 => self.feeds.timer(self, value & !TIMER_FEED),
+            Event::Timer(value) if value & TIMER_WAKER != 0 => self.readiness.timer(value & !TIMER_WAKER),
             Event::Timer(value) => self.time_out(FiberId::unpack(value)),
             Event::Received(token, bytes) => self.feeds.received(self, token, bytes),
             Event::ReceiveEnded(token, outcome) => self.feeds.ended(self, token, outcome),
             Event::ReceivePaused(token) => self.feeds.paused(self, token),
             Event::Ready(token, _, _) if self.feeds.readable(self, token) => {}
+            Event::Ready(token, ready, more) => self.readiness.ready(self, token, ready, more),
             _ => {}
         }
     }
@@ -578,6 +585,11 @@ impl Scheduler {
     /// Adds a timer for a feed.
     pub(crate) fn add_feed_timer(&self, at: Instant, feed: u64) -> tenfold_reactor::TimerId {
         self.reactor.add_timer(at, feed | TIMER_FEED)
+    }
+
+    /// Adds a timer for a future.
+    pub(crate) fn add_waker_timer(&self, at: Instant, place: u64) -> tenfold_reactor::TimerId {
+        self.reactor.add_timer(at, place | TIMER_WAKER)
     }
 }
 

@@ -22,6 +22,7 @@ mod wait_group;
 pub use channel::{Iter, Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError, channel};
 pub use condvar::Condvar;
 pub use error::WaitError;
+pub(crate) use error::ended;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceCell};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};

@@ -62,9 +62,9 @@ pub(crate) struct Record {
     pub(crate) task: Task,
 }
 
-/// Where a fiber is kept, also while it runs: a record may move when the table grows, and moving the fiber in and out of
-/// it cost 10 ns a switch (the processor cannot forward the small stores to the wide loads of a copy). A record keeps
-/// its place for the next fiber, so starting one allocates nothing.
+/// Where a fiber is kept, also while it runs: a record may move when the table grows. A record keeps its place for the next
+/// fiber, so starting one allocates nothing. Moving the fiber out of its record and back instead was measured: a switch
+/// through a channel took 82 ns and not 76, a spawn with join 168 and not 149, a bare spawn 82 and not 93.
 pub(crate) type Place = Rc<RefCell<Option<Fiber>>>;
 
 #[derive(Default)]

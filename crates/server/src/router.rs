@@ -14,7 +14,7 @@ use tenfold_http::h1::HeadView;
 
 use crate::context::Context;
 use crate::error::{Error, Failure};
-use crate::panic::call_handler;
+use crate::panic::call_handler_into;
 use crate::request_id::X_REQUEST_ID;
 use crate::respond::{IntoResponse, Response};
 use crate::route::{NewRoute, Route};
@@ -121,19 +121,26 @@ impl Router {
     /// or the client likes it, and the request id is put in.
     #[inline]
     pub fn answer(&self, cx: &mut Context<'_>) -> Response {
+        let mut response = None;
+        self.answer_into(cx, &mut response);
+        response.expect("the call above has put it there")
+    }
+
+    /// As [`Router::answer`], with the answer where the caller wants it; afterwards there is one.
+    #[inline]
+    pub(crate) fn answer_into(&self, cx: &mut Context<'_>, slot: &mut Option<Response>) {
         let route = cx.route();
-        let mut response = match call_handler(route.handler(), cx) {
-            Ok(response) => response,
-            Err(panicked) => panicked.into_response(),
-        };
+        if let Err(panicked) = call_handler_into(route.handler(), cx, slot) {
+            *slot = Some(panicked.into_response());
+        }
+        let Some(response) = slot else { return };
         if response.extensions().get::<Failure>().is_some() {
-            response = self.render(response, Some(cx.head()), route.pattern());
+            *response = self.render(std::mem::take(response), Some(cx.head()), route.pattern());
         }
         if let Some(id) = cx.request_id_to_send(self.request_ids) {
             let value = id.header_value();
             response.headers_mut().insert(X_REQUEST_ID, value);
         }
-        response
     }
 
     /// The answer to a request that does not get as far as a handler: a full lane, a malformed head, a limit. It is rendered

@@ -1,3 +1,20 @@
-//! What the tests share: raw clients and server processes.
+//! What the tests share: a raw HTTP/1.1 client, server processes, their memory, and a runner for generated cases.
+//!
+//! Everything here fails the test that uses it, by panicking with what was received or logged so far: a test reads as what
+//! is expected, and a hang is not one of the outcomes. Nothing of the server is used, so that a bug in its parser does not
+//! hide itself.
 
 #![forbid(unsafe_code)]
+
+mod client;
+mod harness;
+mod memory;
+mod process;
+mod response;
+
+pub use client::{Client, PATIENCE};
+pub use harness::{Case, Options, run};
+pub use memory::{Memory, PeakWatch, descendants, memory_of_tree};
+pub use process::{Exit, ServerProcess, kill_remaining, signal_process, wait_until};
+pub use response::{ResponseReader, TestResponse};
+pub use rustix::process::Signal;

@@ -32,7 +32,14 @@ impl<'a> HeadView<'a> {
     /// The method as it was sent; methods are case-sensitive (RFC 9110 section 9.1).
     #[inline]
     pub fn method_str(&self) -> &'a str {
-        self.head.method.text(self.bytes)
+        // The common ones need no look at their encoding.
+        match self.head.method.bytes(self.bytes) {
+            b"GET" => "GET",
+            b"POST" => "POST",
+            b"HEAD" => "HEAD",
+            b"PUT" => "PUT",
+            _ => self.head.method.text(self.bytes),
+        }
     }
 
     /// Whether the method is HEAD.

@@ -92,6 +92,16 @@ impl TcpStream {
         Ok(rustix::net::send(&self.socket, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
     }
 
+    /// As [`TcpStream::try_write`], for what the end of the stream follows at once: the kernel holds the last packet back
+    /// until then (MSG_MORE, send(2)), at most 200 ms.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn try_write_more(&self, buf: &[u8]) -> io::Result<usize> {
+        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL | SendFlags::MORE;
+        Ok(rustix::net::send(&self.socket, buf, flags)?)
+    }
+
     /// Sends some of `buf`, waiting until `until` at most.
     ///
     /// # Errors

@@ -108,7 +108,8 @@ impl Semaphore {
     /// Takes several permits if they are there and nobody waits.
     #[inline]
     pub fn try_acquire_many(&self, count: usize) -> Option<Permit<'_>> {
-        self.try_take(count).then_some(Permit { semaphore: self, count })
+        // Lazily: a permit that is made and dropped would give back what was not taken.
+        self.try_take(count).then(|| Permit { semaphore: self, count })
     }
 
     /// As [`Semaphore::acquire_many_until`], for a permit that outlives the borrow.

@@ -9,12 +9,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
-use tenfold_http::h1::{self, BodyLength, ResponseHead, Sent};
+use tenfold_http::h1::{self, BodyLength, Sent};
 use tenfold_runtime::park;
 
 use crate::body::{BodyKind, BodySource};
-use crate::clock;
 use crate::drive::connection::Connection;
+use crate::drive::head_cache;
 use crate::respond::Response;
 
 /// Bodies up to this size are copied behind their head; a copy of that size costs less than a second buffer in writev.
@@ -45,36 +45,22 @@ pub(crate) fn answer(
     conn: &Connection,
     output: &mut Vec<u8>,
     asked: Asked,
-    response: Response,
+    response: &mut Response,
     inline: bool,
 ) -> io::Result<Sent> {
-    let (parts, body) = response.into_parts();
-    let content_type = body.content_type();
+    let body = response.body();
     let length = match (body.kind(), body.length()) {
         (BodyKind::Empty, _) => BodyLength::None,
         (_, Some(length)) => BodyLength::Known(length),
         (_, None) => BodyLength::Chunked,
     };
-    let mut writer = Writer { conn, output, framing: length };
-    let sent = clock::with_date(|date| {
-        h1::response_head(
-            writer.output,
-            ResponseHead {
-                version: asked.version,
-                to_head: asked.to_head,
-                status: parts.status,
-                headers: &parts.headers,
-                content_type: content_type.map(str::as_bytes),
-                body: length,
-                keep_alive: asked.keep_alive,
-                date,
-                server: conn.service.server_header.as_deref(),
-            },
-        )
-    });
-    writer.framing = sent.body;
+    let server = conn.service.server_header.as_deref();
+    let content_type = body.content_type();
+    let sent =
+        head_cache::write(output, asked, response.status(), response.headers(), content_type, length, server);
     if sent.body != BodyLength::None {
-        writer.body(body.into_kind(), inline)?;
+        let kind = std::mem::take(response.body_mut()).into_kind();
+        Writer { conn, output, framing: sent.body }.body(kind, inline)?;
     }
     Ok(sent)
 }

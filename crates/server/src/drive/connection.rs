@@ -69,6 +69,12 @@ impl Connection {
         }
     }
 
+    /// Writes what there is room for of an answer that the end of the connection follows at once.
+    pub(crate) fn write_last(&self, bytes: &[u8]) -> io::Result<usize> {
+        self.note_start();
+        self.stream.try_write_more(bytes)
+    }
+
     #[inline]
     fn note_start(&self) {
         if self.behind_front {

@@ -52,7 +52,7 @@ pub(crate) fn serve_until(
                 match one(conn, work, bytes) {
                     Ok(After::KeepAlive) => {}
                     Ok(After::Linger) => return flush(conn, work, Next::Linger),
-                    Ok(_) => return flush(conn, work, Next::Close),
+                    Ok(_) => return flush_last(conn, work),
                     Err(error) => return broken_off(conn, &error),
                 }
             }
@@ -170,6 +170,17 @@ fn flush(conn: &Connection, work: &mut Workspace, next: Next) -> Next {
     }
 }
 
+/// Writes what is pending and closes: the kernel is told to wait for the end of the stream, which goes out with the last
+/// bytes in one packet.
+fn flush_last(conn: &Connection, work: &mut Workspace) -> Next {
+    if !work.output.is_empty()
+        && let Ok(sent) = conn.write_last(&work.output)
+    {
+        work.output.drain(..sent);
+    }
+    flush(conn, work, Next::Close)
+}
+
 /// The client is gone, or takes no answer, or the answer's body failed: closing tells the client that it is not whole.
 fn broken_off(conn: &Connection, error: &io::Error) -> Next {
     if error.kind() == io::ErrorKind::TimedOut {
@@ -185,8 +196,8 @@ fn refuse(conn: &Connection, work: &mut Workspace, status: StatusCode, reason: &
     tracing::info!(peer = %conn.peer, status = status.as_u16(), reason, "bad request");
     work.tally.response(status);
     let asked = Asked { version: http::Version::HTTP_11, to_head: false, keep_alive: false };
-    let response = conn.service.router.refuse(Error::new(status, reason), None);
-    match answer(conn, &mut work.output, asked, response, false) {
+    let mut response = conn.service.router.refuse(Error::new(status, reason), None);
+    match answer(conn, &mut work.output, asked, &mut response, false) {
         Ok(_) => flush(conn, work, Next::Linger),
         Err(_) => Next::Close,
     }

@@ -10,17 +10,18 @@ use tenfold_http::h1::{BodyDecoder, CONTINUE};
 use tenfold_runtime::feed::FeedId;
 use tenfold_runtime::net::TcpStream;
 
-use crate::body::Inlet;
+use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
+use crate::drive::intake::Leftover;
 use crate::drive::workspace::ReadBuffer;
 
 /// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
 pub(crate) struct BodyInlet {
     stream: TcpStream,
     feed: Option<FeedId>,
-    pub(crate) decoder: BodyDecoder,
+    decoder: BodyDecoder,
     /// Received and not yet decoded; after the body's end, the next request.
-    pub(crate) buffer: ReadBuffer,
+    buffer: ReadBuffer,
     /// Decoded and not yet read: a range of `buffer.filled()`, which is consumed as it is read.
     ready: Range<usize>,
     /// Bytes of `buffer` that go when `ready` is read up.
@@ -29,7 +30,7 @@ pub(crate) struct BodyInlet {
     pub(crate) owes_continue: bool,
     pace: Pace,
     /// The body broke: there is no next request on this connection.
-    pub(crate) broken: bool,
+    broken: bool,
 }
 
 /// Holds a client to a least rate, so that trickling a body cannot hold a handler for ever.
@@ -72,13 +73,20 @@ impl BodyInlet {
         }
     }
 
+    /// What is left when nobody reads any more. Content that was decoded and not read goes with the reader: what follows in
+    /// the buffer has to be what the decoder expects next, or content would be taken for framing, or for a request.
+    pub(crate) fn into_leftover(mut self: Box<Self>) -> Leftover {
+        self.buffer.consume(self.decoded);
+        Leftover { decoder: self.decoder, received: Some(self.buffer), broken: self.broken }
+    }
+
     fn fail(&mut self, error: io::Error) -> io::Error {
         self.broken = true;
         error
     }
 
     fn fail_decoding(&mut self, error: BodyError) -> io::Error {
-        self.fail(io::Error::new(io::ErrorKind::InvalidData, error))
+        self.fail(BodyReadError::Malformed(error).into())
     }
 
     /// Gives out bytes that are decoded already.
@@ -112,17 +120,19 @@ impl BodyInlet {
         let into = into.unwrap_or_else(|| self.buffer.spare());
         match connection::read(&self.stream, self.feed, into, until) {
             Ok(0) => {
-                let error = match self.decoder.finish() {
-                    Err(error) => io::Error::new(io::ErrorKind::UnexpectedEof, error),
-                    Ok(()) => io::ErrorKind::UnexpectedEof.into(),
-                };
-                Err(self.fail(error))
+                let broke_off = self.decoder.finish().err().map(BodyReadError::Malformed);
+                Err(self.fail(broke_off.unwrap_or(BodyReadError::ClientGone).into()))
             }
             Ok(count) => {
                 self.pace.received += count as u64;
                 Ok(count)
             }
-            Err(error) => Err(self.fail(error)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                tenfold_scoreboard::current().timeouts.add(1);
+                Err(self.fail(BodyReadError::Stalled.into()))
+            }
+            Err(error) if tenfold_runtime::park::is_cancellation(&error) => Err(self.fail(error)),
+            Err(_) => Err(self.fail(BodyReadError::ClientGone.into())),
         }
     }
 }

@@ -39,7 +39,7 @@ pub(crate) struct Leftover {
     /// Received and not used, if somebody has read from the connection; else it is still in the input.
     pub(crate) received: Option<ReadBuffer>,
     /// The framing is lost: there is no next request.
-    broken: bool,
+    pub(crate) broken: bool,
 }
 
 impl<'a> Intake<'a> {
@@ -78,9 +78,8 @@ impl<'a> Intake<'a> {
         let State::Lent(reclaim) = std::mem::replace(&mut self.state, State::Lost) else { return };
         let inlet = reclaim.reclaim().and_then(|inlet| inlet.into_any().downcast::<BodyInlet>().ok());
         if let Some(inlet) = inlet {
-            let BodyInlet { decoder, buffer, broken, owes_continue, .. } = *inlet;
-            self.owes_continue = owes_continue;
-            self.state = State::Returned(Box::new(Leftover { decoder, received: Some(buffer), broken }));
+            self.owes_continue = inlet.owes_continue;
+            self.state = State::Returned(Box::new(inlet.into_leftover()));
         }
     }
 

@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderValue, StatusCode, header};
-use tenfold_http::h1::{After, Exchange, HeadView};
+use tenfold_http::h1::{After, Exchange, Framing, HeadView};
 use tenfold_runtime::park;
 use tenfold_scoreboard as scoreboard;
 
@@ -68,8 +68,7 @@ fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
-    matches!(view.framing(), tenfold_http::h1::Framing::None | tenfold_http::h1::Framing::Length(0))
-        && view.upgrade().is_none()
+    matches!(view.framing(), Framing::None | Framing::Length(0)) && view.upgrade().is_none()
 }
 
 struct Turn<'a> {
@@ -151,8 +150,9 @@ impl<'a> Turn<'a> {
         let route = found.route;
         self.tally.name(route.pattern());
         let service = &self.conn.service;
-        // An earlier answer of this pipeline must not wait for a handler that is known to wait.
-        if !self.output.is_empty() && route.waits() {
+        // An earlier answer of this pipeline must not wait for a handler that is known to wait, nor for a body: its client
+        // may send that when it has the answer, and a 100 must not overtake it (RFC 9110 section 15.2).
+        if !self.output.is_empty() && (route.waits() || self.awaits_body()) {
             self.conn.write_all(self.output)?;
             self.output.clear();
         }
@@ -168,33 +168,39 @@ impl<'a> Turn<'a> {
         };
         let waits_before = park::waits();
         let started = service.access_log.is_on().then(Instant::now);
-        let response = {
+        let mut response = None;
+        {
             let mut cx = Context::new(self.view, found, &self.conn.peer, &service.state, &mut intake);
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
-            let mut call = || service.router.answer(&mut cx);
+            let mut call = || service.router.answer_into(&mut cx, &mut response);
             let call = || match route.timeout().or(service.bounds.request_timeout) {
                 Some(limit) => tenfold_runtime::deadline(limit, call),
                 None => call(),
             };
-            if inline { park::inline(call) } else { call() }
-        };
+            if inline {
+                park::inline(call);
+            } else {
+                call();
+            }
+        }
         if park::waits() != waits_before {
             route.note_wait();
         }
+        let response = response.as_mut().expect("the router always answers");
         self.finish(intake, response, inline, (started, route.pattern()))
     }
 
     fn finish(
         self,
         mut intake: Intake<'_>,
-        mut response: Response,
+        response: &mut Response,
         inline: bool,
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
-        let upgrade = upgrade::take_from(&mut response);
-        if !is_streamed(&response) {
+        let upgrade = upgrade::take_from(response);
+        if !is_streamed(response) {
             intake.settle();
         }
         intake.note_continue(exchange);
@@ -227,13 +233,22 @@ impl<'a> Turn<'a> {
         })
     }
 
+    /// Whether some of the body may still be on its way.
+    fn awaits_body(&self) -> bool {
+        match self.view.framing() {
+            Framing::None => false,
+            Framing::Length(length) => length > self.rest.len() as u64,
+            Framing::Chunked | Framing::UntilClose => true,
+        }
+    }
+
     /// An answer of the server's own; the body is not read.
     fn refuse(self, error: Error) -> io::Result<Outcome> {
-        let response = self.conn.service.router.refuse(error, Some(self.view));
+        let mut response = self.conn.service.router.refuse(error, Some(self.view));
         let owes = self.exchange.owes_continue();
         let started = (self.conn.service.access_log.is_on().then(Instant::now), "(refused)");
         match Intake::new(self.conn, &self.view, self.rest, None, owes) {
-            Ok(intake) => self.finish(intake, response, false, started),
+            Ok(intake) => self.finish(intake, &mut response, false, started),
             Err(_) => self.finish_unread(response),
         }
     }
@@ -244,12 +259,12 @@ impl<'a> Turn<'a> {
         self.finish_unread(response)
     }
 
-    fn finish_unread(self, response: Response) -> io::Result<Outcome> {
+    fn finish_unread(self, mut response: Response) -> io::Result<Outcome> {
         let intake =
             Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let started = self.conn.service.access_log.is_on().then(Instant::now);
-        self.finish(intake, response, false, (started, "(refused)"))
+        self.finish(intake, &mut response, false, (started, "(refused)"))
     }
 }
 

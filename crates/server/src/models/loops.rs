@@ -69,6 +69,9 @@ fn serve(
     let service = Service::open(plan, model)?;
     let listeners = plan.open_listeners()?;
     let config = runtime_config(&plan.settings)?;
+    let watchdog = Duration::from_millis(plan.settings.watchdog_ms);
+    let watchdog = (!watchdog.is_zero()).then(|| tenfold_runtime::Watchdog::start(watchdog));
+    let _watchdog = watchdog.transpose().map_err(|error| format!("cannot start the watchdog: {error}"))?;
 
     let fast = Arc::new(AtomicBool::new(false));
 

@@ -1,0 +1,253 @@
+//! The application that all cases talk to. It runs in the server process, never in the one that tests.
+
+use std::io::{self, Read, Write};
+use std::pin::Pin;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+use std::task::{self, Poll, Waker};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tenfold_server::{
+    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Query, Result, Settings, StatusCode,
+    serve, upgrade_to,
+};
+
+/// Set in the environment of a server process; its value is the settings in TOML.
+pub(crate) const FIXTURE: &str = "TENFOLD_FIXTURE";
+
+/// Serves; called before the process has a second thread.
+pub(crate) fn main(settings: &str) -> ExitCode {
+    tracing_subscriber::fmt().with_writer(io::stderr).with_ansi(false).init();
+    let settings: Settings = match toml::from_str(settings) {
+        Ok(settings) => settings,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let ready = |serving: &tenfold_server::Serving| println!("ready {}", serving.addresses[0]);
+    serve(app(), &settings, Vec::new(), ready).unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
+
+fn app() -> App {
+    let app = App::new()
+        .get("/hello", || "Hello, world!")
+        .get("/empty", || ())
+        .get("/no-content", || StatusCode::NO_CONTENT)
+        .get("/not-modified", || StatusCode::NOT_MODIFIED)
+        .get("/pid", || std::process::id().to_string())
+        .get("/header/{name}", header)
+        .get("/users/{id}", |Path(id): Path<u64>| format!("user {id}"))
+        .get("/sleep/{ms}", sleep)
+        .get("/async/{ms}", async_sleep)
+        .post("/async-hold", async |body: Body| hold(body));
+    health(bodies(lanes(failures(app))))
+}
+
+fn bodies(app: App) -> App {
+    app.post("/echo", (|body: Body| body).body_bytes_max(1 << 30))
+        .post("/collect", |body: Bytes| body.len().to_string())
+        .post("/count", (|body: Body| count(body)).body_bytes_max(1 << 30))
+        .post("/first/{bytes}", first)
+        .post("/trailers", trailers)
+        .post("/ignore", || "ignored")
+        .post("/hold", hold)
+        .post("/hold-once", hold)
+        .post("/read-once", hold)
+        .get("/produced/{bytes}", |Path(bytes): Path<u64>| Body::producer(move |out| produce(out, bytes)))
+        .get("/sized/{bytes}", |Path(bytes): Path<u64>| Body::from_sized_reader(Letters(u64::MAX), bytes))
+        .get("/read/{bytes}", |Path(bytes): Path<u64>| Body::from_reader(Letters(bytes)))
+        .get("/memory/{bytes}", |Path(bytes): Path<usize>| vec![b'x'; bytes])
+        .get("/pieces", || Body::from_iter(["one ", "", "two ", "three"]))
+        .post("/json", |Json(sum): Json<Numbers>| Json(Sum { sum: sum.numbers.iter().sum() }))
+        .post("/form", |Form(person): Form<Person>| person.name)
+        .get("/query", |Query(person): Query<Person>| person.name)
+        .get("/upgrade", || upgrade_to("echo", echo))
+}
+
+fn failures(app: App) -> App {
+    app.get("/panic", || -> &'static str { panic!("on purpose") })
+        .get("/panic-late", || {
+            Body::producer(|out| {
+                out.write_all(b"so far")?;
+                out.flush()?;
+                panic!("too late")
+            })
+        })
+        .get("/fail", || -> Result<&'static str> { Err(io::Error::other("a secret"))? })
+        .get("/teapot", || -> Result<&'static str> {
+            Err(Error::new(StatusCode::IM_A_TEAPOT, "short and stout"))
+        })
+        .get("/short", || Body::from_sized_reader(Letters(10), 20))
+        .get(
+            "/slow-limit",
+            (|| -> Result<&'static str> {
+                tenfold_runtime::try_sleep(Duration::from_secs(60))?;
+                Ok("slept")
+            })
+            .timeout(Duration::from_millis(100)),
+        )
+}
+
+fn lanes(app: App) -> App {
+    app.lane("narrow", Lane::pool(1).queue(1).wait(Duration::from_secs(60)), |routes| {
+        routes.post("/narrow/hold", hold).get("/narrow/hello", || "narrow")
+    })
+    .lane("brief", Lane::pool(1).queue(8).wait(Duration::from_millis(150)), |routes| {
+        routes.post("/brief/hold", hold).get("/brief/hello", || "brief")
+    })
+}
+
+fn health(app: App) -> App {
+    app.health("/health", || "up").health("/status", status)
+}
+
+/// The slot of the process that has the connections: health routes run there in every model.
+fn status() -> Json<Status> {
+    let slot = tenfold_scoreboard::current();
+    Json(Status {
+        pid: std::process::id(),
+        connections_open: slot.connections_open.get(),
+        connections_accepted: slot.connections_accepted.get(),
+        requests: slot.requests.get(),
+        bad_requests: slot.bad_requests.get(),
+        rejections: slot.rejections.get(),
+        timeouts: slot.timeouts.get(),
+        fibers_in_use: slot.fibers_in_use.get(),
+    })
+}
+
+/// What `/status` tells.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) pid: u32,
+    pub(crate) connections_open: u64,
+    pub(crate) connections_accepted: u64,
+    pub(crate) requests: u64,
+    pub(crate) bad_requests: u64,
+    pub(crate) rejections: u64,
+    pub(crate) timeouts: u64,
+    pub(crate) fibers_in_use: u64,
+}
+
+#[derive(Deserialize)]
+struct Numbers {
+    numbers: Vec<i64>,
+}
+
+#[derive(Serialize)]
+struct Sum {
+    sum: i64,
+}
+
+#[derive(Deserialize)]
+struct Person {
+    name: String,
+}
+
+fn header(Path(name): Path<String>, headers: HeaderMap) -> String {
+    headers.get(&name).and_then(|value| value.to_str().ok()).unwrap_or("(none)").to_owned()
+}
+
+/// Waits as the model does: a plain thread sleeps, a fiber parks, an inline handler holds its loop.
+fn sleep(Path(ms): Path<u64>) -> &'static str {
+    tenfold_runtime::sleep(Duration::from_millis(ms));
+    "slept"
+}
+
+/// Waits in a future that a foreign thread wakes, as those of other libraries are.
+async fn async_sleep(Path(ms): Path<u64>) -> String {
+    Timer::new(Duration::from_millis(ms)).await;
+    format!("slept {ms}")
+}
+
+/// Ready when a thread has slept.
+struct Timer(Arc<Mutex<(bool, Option<Waker>)>>);
+
+impl Timer {
+    fn new(duration: Duration) -> Timer {
+        let state = Arc::<Mutex<(bool, Option<Waker>)>>::default();
+        let timer = Timer(state.clone());
+        std::thread::spawn(move || {
+            std::thread::sleep(duration);
+            let mut state = state.lock().expect("nobody panics with it");
+            state.0 = true;
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        });
+        timer
+    }
+}
+
+impl Future for Timer {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<()> {
+        let mut state = self.0.lock().expect("nobody panics with it");
+        if state.0 {
+            return Poll::Ready(());
+        }
+        state.1 = Some(context.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// Runs until its client lets it go: it asks for the body, so the client that expects a 100 learns that it runs.
+fn hold(mut body: Body) -> Result<String> {
+    let mut all = String::new();
+    body.read_to_string(&mut all)?;
+    Ok(format!("held {all}"))
+}
+
+/// Counts a body and sums its bytes, in constant memory.
+fn count(mut body: Body) -> Result<String> {
+    let (mut buf, mut bytes, mut sum) = (vec![0; 16 * 1024], 0_u64, 0_u64);
+    loop {
+        match body.read(&mut buf)? {
+            0 => return Ok(format!("{bytes} {sum}")),
+            count => {
+                bytes += count as u64;
+                sum += buf[..count].iter().map(|byte| u64::from(*byte)).sum::<u64>();
+            }
+        }
+    }
+}
+
+/// Reads the first bytes of a body and leaves the rest.
+fn first(Path(bytes): Path<u64>, body: Body) -> Result<String> {
+    let mut all = String::new();
+    body.take(bytes).read_to_string(&mut all)?;
+    Ok(all)
+}
+
+fn trailers(mut body: Body) -> Result<String> {
+    io::copy(&mut body, &mut io::sink())?;
+    let trailers = body.trailers().unwrap_or_default();
+    Ok(trailers.get("x-sum").and_then(|value| value.to_str().ok()).unwrap_or("(none)").to_owned())
+}
+
+fn produce(out: &mut dyn Write, bytes: u64) -> io::Result<()> {
+    io::copy(&mut Letters(bytes), out).map(drop)
+}
+
+fn echo(mut stream: tenfold_server::Upgraded) {
+    let Ok(mut copy) = stream.try_clone() else { return };
+    let _ = io::copy(&mut stream, &mut copy);
+}
+
+/// This many letters `x`.
+struct Letters(u64);
+
+impl Read for Letters {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = buf.len().min(usize::try_from(self.0).unwrap_or(usize::MAX));
+        buf[..count].fill(b'x');
+        self.0 -= count as u64;
+        Ok(count)
+    }
+}

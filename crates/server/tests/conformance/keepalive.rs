@@ -1,0 +1,94 @@
+//! Connections that serve more than one request: RFC 9112 sections 9.3 (persistence) and 9.6 (tear-down).
+
+use crate::variant::Variant;
+
+behaviours![
+    many_requests_share_a_connection,
+    connections_come_and_go_by_the_hundred,
+    an_idle_connection_keeps_nobody_out only |variant| variant.serves_many(),
+    s9_6_a_client_that_wants_to_close_is_told_so,
+    s9_3_a_client_of_http_1_0_gets_one_answer_unless_it_asks_for_more,
+    s9_3_the_last_request_that_a_connection_may_have_is_announced,
+    an_idle_connection_is_closed_without_a_word,
+    a_new_connection_that_says_nothing_is_closed_without_a_word,
+    every_answer_has_a_date_and_the_server,
+];
+
+fn many_requests_share_a_connection(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    for number in 0..100 {
+        let response = client.get(&format!("/users/{number}")).expect_text(200, &format!("user {number}"));
+        assert!(!response.closes(), "{response}");
+    }
+}
+
+fn connections_come_and_go_by_the_hundred(variant: &'static Variant) {
+    for number in 0..200 {
+        variant
+            .server()
+            .client()
+            .get(&format!("/users/{number}"))
+            .expect_text(200, &format!("user {number}"));
+    }
+}
+
+fn an_idle_connection_keeps_nobody_out(variant: &'static Variant) {
+    let mut idle = variant.server().client();
+    idle.get("/hello").expect(200);
+    variant.server().client().get("/hello").expect(200);
+    idle.get("/hello").expect(200);
+}
+
+fn s9_6_a_client_that_wants_to_close_is_told_so(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    client.get("/hello").expect(200);
+    client.send("GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+    assert!(client.read_response().expect_text(200, "Hello, world!").closes());
+    client.expect_end();
+}
+
+fn s9_3_a_client_of_http_1_0_gets_one_answer_unless_it_asks_for_more(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    client.send("GET /hello HTTP/1.0\r\n\r\n");
+    let response = client.read_response().expect_text(200, "Hello, world!");
+    assert!(response.closes(), "{response}");
+    client.expect_end();
+
+    let mut client = variant.server().client();
+    for _ in 0..3 {
+        client.send("GET /hello HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+        // The client cannot know that the connection stays unless it is told (section 9.3).
+        let response = client.read_response().expect_text(200, "Hello, world!");
+        assert_eq!(response.header("connection"), Some("keep-alive"), "{response}");
+    }
+}
+
+fn s9_3_the_last_request_that_a_connection_may_have_is_announced(variant: &'static Variant) {
+    let mut client = variant.strict().client();
+    for number in 1..=20 {
+        let response = client.get("/hello").expect(200);
+        assert_eq!(response.closes(), number == 20, "answer {number} of 20: {response}");
+    }
+    client.expect_end();
+}
+
+fn an_idle_connection_is_closed_without_a_word(variant: &'static Variant) {
+    let mut client = variant.strict().client();
+    client.get("/hello").expect(200);
+    client.expect_end();
+}
+
+fn a_new_connection_that_says_nothing_is_closed_without_a_word(variant: &'static Variant) {
+    variant.strict().client().expect_end();
+}
+
+fn every_answer_has_a_date_and_the_server(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    for target in ["/hello", "/empty", "/nowhere", "/pieces"] {
+        let response = client.get(target);
+        // RFC 9110 section 6.6.1: an IMF-fixdate, always 29 bytes.
+        assert_eq!(response.header("date").map(str::len), Some(29), "{response}");
+        assert!(response.header("date").is_some_and(|date| date.ends_with(" GMT")), "{response}");
+        assert_eq!(response.header("server"), Some("tenfold"), "{response}");
+    }
+}
