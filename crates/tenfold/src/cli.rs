@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use tenfold_server::supervisor::Group;
+use tenfold_server::supervisor::{Group, ListenSpec};
 use tenfold_server::{App, ServeError, Settings};
 
 use self::arguments::{Asked, Command};
@@ -126,6 +126,9 @@ fn check(
 ) -> Result<ExitCode, Error> {
     let settings = config::load(file)?;
     settings.check().map_err(Error::Usage)?;
+    for address in &settings.listen {
+        address.parse::<ListenSpec>().map_err(|error| Error::Usage(error.to_string()))?;
+    }
     let Program { app, at_end, .. } = make(&settings)?;
     let _at_end = AtEnd(at_end);
     let blueprint = app.build().map_err(|error| Error::Usage(error.to_string()))?;

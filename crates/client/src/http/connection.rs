@@ -24,8 +24,12 @@ impl Connection {
         until: Option<Instant>,
     ) -> Result<Connection, Error> {
         let until = limit(longest, until);
-        let addresses = deadline_at(until, || origin.addresses())
-            .map_err(|source| Error::Resolve { host: origin.authority.clone(), source })?;
+        let addresses = deadline_at(until, || origin.addresses()).map_err(|source| {
+            match Error::io(Phase::Connecting, source) {
+                Error::Io { source, .. } => Error::Resolve { host: origin.authority.clone(), source },
+                other => other,
+            }
+        })?;
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         for address in addresses {
             let left = until.saturating_duration_since(Instant::now());

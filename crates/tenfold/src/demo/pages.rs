@@ -88,19 +88,12 @@ pub fn front(State(templates): State<Templates>, State(facts): State<Facts>) -> 
         models: Vec<Row>,
         supplier_ms: u64,
         uptime: String,
-        requests: u64,
     }
     let models = MODELS.iter().map(|model| {
         let (connection, handler) = model.layers();
         Row { name: model.name(), connection, handler, known_from: model.known_from() }
     });
-    let slot = tenfold::scoreboard::current();
-    let page = Front {
-        models: models.collect(),
-        supplier_ms: ANSWER_MS,
-        uptime: duration(uptime_secs()),
-        requests: slot.requests.get(),
-    };
+    let page = Front { models: models.collect(), supplier_ms: ANSWER_MS, uptime: duration(uptime_secs()) };
     render(&templates, "front.html", Some(&facts), page)
 }
 
