@@ -75,14 +75,13 @@ pub(crate) struct Bounds {
 
 impl Limits {
     pub(crate) fn bounds(&self) -> Bounds {
-        let mut head = HeadLimits::default();
-        head.head_bytes_max = self.head_bytes_max;
-        head.headers_max = self.headers_max;
-        head.target_bytes_max = self.target_bytes_max;
-        let mut body = BodyLimits::default();
-        body.body_bytes_max = self.body_bytes_max;
-        let mut exchange = ExchangeLimits::default();
-        exchange.requests_max = self.requests_max;
+        let head = HeadLimits {
+            head_bytes_max: self.head_bytes_max,
+            headers_max: self.headers_max,
+            target_bytes_max: self.target_bytes_max,
+        };
+        let body = BodyLimits { body_bytes_max: self.body_bytes_max, ..BodyLimits::default() };
+        let exchange = ExchangeLimits { requests_max: self.requests_max, ..ExchangeLimits::default() };
         Bounds {
             head,
             body,

@@ -73,8 +73,7 @@ pub fn serve(
         model: model.name(),
         workers: settings.workers(),
     };
-    let mut config = MasterConfig::default();
-    config.graceful_timeout = settings.graceful_timeout();
+    let config = MasterConfig { graceful_timeout: settings.graceful_timeout(), ..MasterConfig::default() };
     let mut master = Master::new(config).scoreboard(board).on_ready(move || on_ready(&serving));
     for group in extra {
         master = master.group(group);

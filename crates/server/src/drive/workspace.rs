@@ -13,9 +13,18 @@ const KEPT_BYTES_MAX: usize = 64 * 1024;
 const KEPT_MAX: usize = 64;
 const INPUT_BYTES: usize = 4 * 1024;
 
-thread_local! {
-    static KEPT: RefCell<Vec<Box<Workspace>>> = const { RefCell::new(Vec::new()) };
+#[expect(
+    clippy::vec_box,
+    reason = "a workspace goes to and fro in its box; a vector of values would copy it each time"
+)]
+mod kept {
+    use super::{RefCell, Workspace};
+
+    thread_local! {
+        pub(super) static KEPT: RefCell<Vec<Box<Workspace>>> = const { RefCell::new(Vec::new()) };
+    }
 }
+use kept::KEPT;
 
 pub(crate) struct Workspace {
     pub(crate) input: ReadBuffer,
