@@ -9,9 +9,11 @@ use crate::drive::tally::Tally;
 
 /// Buffers larger than this are not kept: one large answer must not cost memory for ever.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
-/// Workspaces kept by a thread; 64 of 8 KiB are half a megabyte.
-const KEPT_MAX: usize = 64;
-const INPUT_BYTES: usize = 4 * 1024;
+/// Workspaces kept by a thread: as many as there are requests in flight at a time in a busy one, about 1.5 MiB.
+const KEPT_MAX: usize = 512;
+/// A waiting handler holds its connection's workspace, so the first sizes count a thousand times; both grow on demand.
+const INPUT_BYTES: usize = 2 * 1024;
+const OUTPUT_BYTES: usize = 512;
 
 #[expect(
     clippy::vec_box,
@@ -38,7 +40,7 @@ impl Workspace {
         KEPT.with_borrow_mut(Vec::pop).unwrap_or_else(|| {
             Box::new(Workspace {
                 input: ReadBuffer::new(INPUT_BYTES),
-                output: Vec::with_capacity(INPUT_BYTES),
+                output: Vec::with_capacity(OUTPUT_BYTES),
                 head: Head::new(),
                 tally: Tally::default(),
             })
