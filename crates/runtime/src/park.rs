@@ -415,3 +415,11 @@ pub fn wait_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<usiz
         }
     }
 }
+
+/// Waits until a descriptor is readable, however the caller waits.
+///
+/// # Errors
+/// As [`run`].
+pub fn wait_readable(fd: impl AsFd) -> io::Result<()> {
+    run(&mut Op::Poll { fd: fd.as_fd(), interest: tenfold_reactor::Interest::READ }, None).map(drop)
+}

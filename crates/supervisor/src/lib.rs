@@ -49,7 +49,7 @@ pub use error::Error;
 pub use group::{ExitReason, Group};
 pub use listener::{BACKLOG, Bound, ListenSpec, Listener};
 pub use master::{Master, MasterConfig};
-pub use worker::{Order, Orders, Worker};
+pub use worker::{Order, OrderReader, Orders, Worker};
 
 /// What this crate answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -176,19 +176,20 @@ impl Worker {
     /// master, which passes it on. Only without a master does a second graceful
     /// order turn into [`Order::Fast`], as it does in a master.
     pub fn try_order(&self) -> Option<Order> {
-        loop {
-            let mut byte = [0];
-            match rustix::io::read(&self.orders, &mut byte) {
-                Ok(1) => {}
-                Err(Errno::INTR) => continue,
-                // EAGAIN. End of file cannot be: this process has the other end, too.
-                _ => return None,
-            }
-            let Some(order) = Order::from_byte(byte[0]) else { continue };
-            self.slot.set_state(State::Draining);
-            let repeated = self.stopping.swap(true, Relaxed);
-            return Some(if self.alone && repeated { Order::Fast } else { order });
-        }
+        let order = read_order(&self.orders)?;
+        self.slot.set_state(State::Draining);
+        let repeated = self.stopping.swap(true, Relaxed);
+        Some(if self.alone && repeated { Order::Fast } else { order })
+    }
+
+    /// A second reader of the same orders, for code that cannot borrow the worker: a fiber of its event loop. Each order
+    /// is read by one of them.
+    ///
+    /// # Errors
+    /// [`Error::System`] without descriptors.
+    pub fn order_reader(&self) -> Result<OrderReader, Error> {
+        let orders = rustix::io::fcntl_dupfd_cloexec(&self.orders, 0).map_err(Error::system("dup"))?;
+        Ok(OrderReader { orders, slot: self.slot })
     }
 
     /// Blocks this thread until there is an order, for at most `timeout`
@@ -231,6 +232,43 @@ impl Worker {
             *caught = Some(sys::Caught::new(pipe, &[Signal::TERM, Signal::QUIT, Signal::INT])?);
         }
         Ok(())
+    }
+}
+
+/// Reads a worker's orders; see [`Worker::order_reader`].
+#[derive(Debug)]
+pub struct OrderReader {
+    orders: OwnedFd,
+    slot: &'static Slot,
+}
+
+impl OrderReader {
+    /// The next order, if there is one. Never blocks.
+    pub fn try_order(&self) -> Option<Order> {
+        let order = read_order(&self.orders)?;
+        self.slot.set_state(State::Draining);
+        Some(order)
+    }
+}
+
+impl AsFd for OrderReader {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.orders.as_fd()
+    }
+}
+
+fn read_order(orders: &OwnedFd) -> Option<Order> {
+    loop {
+        let mut byte = [0];
+        match rustix::io::read(orders, &mut byte) {
+            Ok(1) => {}
+            Err(Errno::INTR) => continue,
+            // EAGAIN. End of file cannot be: this process has the other end, too.
+            _ => return None,
+        }
+        if let Some(order) = Order::from_byte(byte[0]) {
+            return Some(order);
+        }
     }
 }
 

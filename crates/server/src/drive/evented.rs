@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tenfold_runtime::feed::{self, Dormant, FeedId, News};
 use tenfold_runtime::net::TcpListener;
-use tenfold_runtime::{JoinHandle, Reserved, reserve, spawn};
+use tenfold_runtime::{JoinHandle, Reserved, RuntimeError, reserve, spawn};
 
 use crate::drive::acceptor::accept_loop;
 use crate::drive::connection::Connection;
@@ -77,12 +77,17 @@ fn start_fiber(conn: Box<Connection>, work: Box<Workspace>) {
     match reserve() {
         Ok(stack) => run_on(stack, conn, work),
         Err(error) => {
-            tenfold_scoreboard::current().rejections.add(1);
-            tracing::warn!(%error, "no fiber for a request");
-            let _ = conn.stream.try_write(NO_ROOM);
+            turn_away(&conn, &error);
             work.put();
         }
     }
+}
+
+/// Answers 503 where there is not even a fiber to answer on; the caller drops the connection.
+pub(crate) fn turn_away(conn: &Connection, error: &RuntimeError) {
+    tenfold_scoreboard::current().rejections.add(1);
+    tracing::warn!(%error, "no fiber for a request");
+    let _ = conn.stream.try_write(NO_ROOM);
 }
 
 fn run_on(stack: Reserved, conn: Box<Connection>, work: Box<Workspace>) {

@@ -8,15 +8,14 @@
 //! ```
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tenfold_runtime::net::{TcpListener, TcpStream};
 use tenfold_runtime::{
-    BackendChoice, Interest, LoopHandle, ReactorConfig, Runtime, RuntimeConfig, feed, sleep, spawn,
+    BackendChoice, Interest, LoopHandle, ReactorConfig, Runtime, RuntimeConfig, feed, park, sleep, spawn,
 };
-use tenfold_supervisor::{ExitReason, Order, Worker};
+use tenfold_supervisor::{ExitReason, Order, OrderReader, Worker};
 
 use super::{Facts, Model};
 use crate::drive::evented::{Begin, spawn_acceptor};
@@ -73,13 +72,10 @@ fn serve(
     let watchdog = (!watchdog.is_zero()).then(|| tenfold_runtime::Watchdog::start(watchdog));
     let _watchdog = watchdog.transpose().map_err(|error| format!("cannot start the watchdog: {error}"))?;
 
-    let fast = Arc::new(AtomicBool::new(false));
-
     let mut threads = Vec::new();
     let mut handles = Vec::new();
     for index in 1..plan.settings.threads.unwrap_or(1) {
         let (service, listeners, config) = (service.clone(), listeners.clone(), config.clone());
-        let fast = fast.clone();
         let (made, is_made) = mpsc::channel();
         let thread = std::thread::Builder::new().name(format!("loop-{index}"));
         let thread = thread.spawn(move || {
@@ -88,7 +84,7 @@ fn serve(
                 Err(error) => return drop(made.send(Err(error.to_string()))),
             };
             let _ = made.send(Ok(runtime.handle()));
-            if let Err(error) = runtime.run(move || serve_loop(&service, &listeners, begin, &fast)) {
+            if let Err(error) = runtime.run(move || serve_loop(&service, &listeners, begin)) {
                 tracing::error!(%error, "a loop has ended");
             }
         });
@@ -99,33 +95,35 @@ fn serve(
     let runtime = Runtime::new(&config).map_err(|error| error.to_string())?;
     handles.insert(0, runtime.handle());
     prepare(&service, &handles)?;
-    let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+    let orders = worker.order_reader().map_err(|error| error.to_string())?;
     worker.ready();
-    // The control fiber only learns that there is an order; reading it is this function's, after the loop, because a
-    // fiber cannot borrow the worker.
-    let seen = fast.clone();
     let for_loop = service.clone();
     runtime
         .run(move || {
             let control = for_loop.clone();
-            spawn(move || {
-                let orders = TcpStream::from_fd(orders);
-                if orders.wait_ready(Interest::READ, None).is_ok() {
-                    control.stop.say();
-                }
-            });
-            serve_loop(&for_loop, &listeners, begin, &seen);
+            spawn(move || obey(&orders, &control));
+            serve_loop(&for_loop, &listeners, begin);
         })
         .map_err(|error| error.to_string())?;
     for thread in threads {
         let _ = thread.join();
     }
-    let _ = worker.try_order();
     Ok(())
 }
 
+/// The control fiber: a graceful order is said to all loops; a fast one ends the process, with whatever it was doing.
+fn obey(orders: &OrderReader, service: &Service) {
+    while park::wait_readable(orders).is_ok() {
+        match orders.try_order() {
+            Some(Order::Graceful) => service.stop.say(),
+            Some(Order::Fast) => std::process::exit(0),
+            None => {}
+        }
+    }
+}
+
 /// One loop's life.
-fn serve_loop(service: &Arc<Service>, listeners: &[TcpListener], begin: Begin, fast: &AtomicBool) {
+fn serve_loop(service: &Arc<Service>, listeners: &[TcpListener], begin: Begin) {
     let acceptors: Vec<_> =
         listeners.iter().map(|listener| spawn_acceptor(listener.clone(), service.clone(), begin)).collect();
     let stop = service.stop.eventfd.as_fd().try_clone_to_owned().map(TcpStream::from_fd);
@@ -137,7 +135,7 @@ fn serve_loop(service: &Arc<Service>, listeners: &[TcpListener], begin: Begin, f
         acceptor.cancel();
         let _ = acceptor.join();
     }
-    while service.connections() > 0 && !fast.load(Ordering::Relaxed) {
+    while service.connections() > 0 {
         feed::stop_resting();
         sleep(LOOK);
     }

@@ -23,6 +23,7 @@ use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, loops, place_on_loops};
 use crate::drive::connection::Connection;
+use crate::drive::evented::turn_away;
 use crate::drive::exchange::{Next, serve};
 use crate::drive::linger::linger;
 use crate::drive::workspace::Workspace;
@@ -134,8 +135,13 @@ fn start_next(mine: usize) {
     };
     match reserve() {
         Ok(stack) => stack.spawn("connection", take),
-        // The queue keeps the request; the next fiber that starts takes it.
-        Err(error) => tracing::warn!(%error, "no fiber for a request"),
+        Err(error) => {
+            let queue = &LOOPS.get().expect("set before any loop serves")[mine].queue;
+            let oldest = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            if let Some(conn) = oldest {
+                turn_away(&conn, &error);
+            }
+        }
     }
 }
 
@@ -153,7 +159,7 @@ fn steal(victim: usize) {
 fn start(conn: Box<Connection>) {
     match reserve() {
         Ok(stack) => stack.spawn("connection", move || run(conn)),
-        Err(error) => tracing::warn!(%error, "no fiber for a request"),
+        Err(error) => turn_away(&conn, &error),
     }
 }
 
