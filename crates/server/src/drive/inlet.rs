@@ -10,7 +10,7 @@ use tenfold_http::h1::{BodyDecoder, CONTINUE};
 use tenfold_runtime::feed::FeedId;
 use tenfold_runtime::net::TcpStream;
 
-use crate::body::Inlet;
+use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
 use crate::drive::intake::Leftover;
 use crate::drive::workspace::ReadBuffer;
@@ -116,9 +116,9 @@ impl BodyInlet {
         if std::mem::take(&mut self.owes_continue) {
             connection::write_all(&self.stream, CONTINUE, self.pace.write_stall)?;
         }
-        let until = Some(self.pace.limit());
+        let limit = self.pace.limit();
         let into = into.unwrap_or_else(|| self.buffer.spare());
-        match connection::read(&self.stream, self.feed, into, until) {
+        match connection::read(&self.stream, self.feed, into, Some(limit)) {
             Ok(0) => {
                 let error = match self.decoder.finish() {
                     Err(error) => io::Error::new(io::ErrorKind::UnexpectedEof, error),
@@ -130,7 +130,11 @@ impl BodyInlet {
                 self.pace.received += count as u64;
                 Ok(count)
             }
-            Err(error) => Err(self.fail(error)),
+            Err(error) => {
+                // Only the client's own slowness is a 408; the request's deadline stays what it is, a 504.
+                let stalled = error.kind() == io::ErrorKind::TimedOut && Instant::now() >= limit;
+                Err(self.fail(if stalled { BodyReadError::Stalled.into() } else { error }))
+            }
         }
     }
 }
