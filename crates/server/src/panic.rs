@@ -54,11 +54,22 @@ const WRITERS_MAX: usize = 4;
 /// [`Panicked`]; the answer is its `into_response`.
 #[inline]
 pub fn call_handler(handler: &dyn ErasedHandler, cx: &mut Context<'_>) -> Result<Response, Panicked> {
+    let route = cx.route().pattern();
+    guard(route, || handler.call(cx))
+}
+
+/// Runs other code of the application, such as the source of an answer's body, and keeps its panic in: on a thread that
+/// serves one connection after another nothing else would.
+///
+/// # Errors
+/// [`Panicked`].
+#[inline]
+pub(crate) fn guard<R>(route: &'static str, f: impl FnOnce() -> R) -> Result<R, Panicked> {
     HANDLERS.set(HANDLERS.get() + 1);
     // A handler shares with others what is `Sync`, as it would with threads: a broken invariant shows by a poisoned lock.
-    let outcome = catch_unwind(AssertUnwindSafe(|| handler.call(cx)));
+    let outcome = catch_unwind(AssertUnwindSafe(f));
     HANDLERS.set(HANDLERS.get() - 1);
-    outcome.map_err(|payload| panicked(&*payload, cx.route().pattern()))
+    outcome.map_err(|payload| panicked(&*payload, route))
 }
 
 #[cold]
