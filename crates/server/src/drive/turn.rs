@@ -193,7 +193,7 @@ impl<'a> Turn<'a> {
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, .. } = self;
-        let upgrade = upgrade::take_from(&mut response);
+        let upgrade = upgrade::take_from(&mut response, &view);
         if !is_streamed(&response) {
             intake.settle();
         }
