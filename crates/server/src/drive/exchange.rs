@@ -92,7 +92,7 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
             return Ok(after);
         }
     };
-    let Served { sent, request_end, leftover, upgrade } = served;
+    let Served { sent, request_end, leftover, upgrade, detached } = served;
     let Leftover { decoder, received, broken } = leftover;
     match received {
         // The body's reader had the bytes behind the head; what it left is the next request.
@@ -100,7 +100,10 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
             input.clear();
             input.append(received.filled());
         }
-        None => input.consume(head_bytes),
+        None => {
+            input.consume(head_bytes);
+            input.append(&detached);
+        }
     }
     if let Some(upgrade) = upgrade {
         conn.write_all(output)?;

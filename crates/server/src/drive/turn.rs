@@ -37,6 +37,8 @@ pub(crate) struct Served {
     pub(crate) leftover: Leftover,
     /// The handler has switched protocols.
     pub(crate) upgrade: Option<Upgrade>,
+    /// What came while the connection was taken off its loop: behind the input if that was not used.
+    pub(crate) detached: Vec<u8>,
 }
 
 /// Serves one request; its answer, or the beginning of it, goes to `output`.
@@ -54,20 +56,23 @@ pub(crate) fn take(
     let found = service.router.find(view.method_str(), view.path());
     let mut exchange = conn.exchange;
     let lane = (!found.route.is_exempt()).then(|| &service.lanes[found.route.lane()]);
+    let mut detached = Vec::new();
     let came;
     let rest = match lane {
         // The handler's thread or process will read the socket itself, so the loop must not.
         Some(lane) if lane.leaves_the_loop() && !has_no_body(&view) => {
-            let mut all = rest.to_vec();
-            all.extend(conn.detach()?);
-            came = all;
+            detached = conn.detach()?;
+            came = [rest, &detached].concat();
             &came[..]
         }
         _ => rest,
     };
     let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange };
-    let outcome = turn.in_lane(lane, &found);
+    let mut outcome = turn.in_lane(lane, &found);
     conn.exchange = exchange;
+    if let Ok(Outcome::Here(served)) = &mut outcome {
+        served.detached = detached;
+    }
     outcome
 }
 
@@ -214,7 +219,13 @@ impl<'a> Turn<'a> {
         }
         intake.settle();
         let request_end = intake.request_end();
-        Ok(Outcome::Here(Served { sent, request_end, leftover: intake.leftover(), upgrade }))
+        Ok(Outcome::Here(Served {
+            sent,
+            request_end,
+            leftover: intake.leftover(),
+            upgrade,
+            detached: Vec::new(),
+        }))
     }
 
     /// Whether some of the body may still be on its way.
