@@ -11,6 +11,7 @@ behaviours![
     an_echo_goes_both_ways_at_once,
     what_a_handler_leaves_of_a_body_is_never_a_request,
     a_body_nobody_reads_is_thrown_away_or_ends_the_connection,
+    a_body_that_comes_while_nobody_reads_it_is_skipped_whole,
     bodies_of_all_lengths_arrive_whole,
 ];
 
@@ -123,6 +124,22 @@ fn a_body_nobody_reads_is_thrown_away_or_ends_the_connection(variant: &'static V
             client.get("/hello").expect_text(200, "Hello, world!");
         }
         assert!(bytes > 60_000 || !response.closes(), "a body of {bytes} bytes is cheaper than a connection");
+    }
+}
+
+/// The body comes in many segments, at any moment of a request whose handler does not want it: wherever the connection is
+/// at that moment, on its loop or off it, no byte may be lost.
+fn a_body_that_comes_while_nobody_reads_it_is_skipped_whole(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    for turn in 0..200 {
+        let length = 1 + turn * 37;
+        client.send(format!("POST /ignore HTTP/1.1\r\nHost: test\r\nContent-Length: {length}\r\n\r\n"));
+        for piece in vec![b'G'; length].chunks(1 + length / 5) {
+            client.send(piece);
+        }
+        client.send_get("/users/1");
+        client.read_response().expect_text(200, "ignored");
+        client.read_response().expect_text(200, "user 1");
     }
 }
 
