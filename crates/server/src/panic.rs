@@ -67,11 +67,22 @@ pub(crate) fn call_handler_into(
     cx: &mut Context<'_>,
     response: &mut Option<Response>,
 ) -> Result<(), Panicked> {
+    let route = cx.route().pattern();
+    guard(route, || *response = Some(handler.call(cx)))
+}
+
+/// Runs other code of the application, such as the source of an answer's body, and keeps its panic in: on a thread that
+/// serves one connection after another nothing else would.
+///
+/// # Errors
+/// [`Panicked`].
+#[inline]
+pub(crate) fn guard<R>(route: &'static str, f: impl FnOnce() -> R) -> Result<R, Panicked> {
     HANDLERS.set(HANDLERS.get() + 1);
     // A handler shares with others what is `Sync`, as it would with threads: a broken invariant shows by a poisoned lock.
-    let outcome = catch_unwind(AssertUnwindSafe(|| *response = Some(handler.call(cx))));
+    let outcome = catch_unwind(AssertUnwindSafe(f));
     HANDLERS.set(HANDLERS.get() - 1);
-    outcome.map_err(|payload| panicked(&*payload, cx.route().pattern()))
+    outcome.map_err(|payload| panicked(&*payload, route))
 }
 
 #[cold]

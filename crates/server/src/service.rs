@@ -2,10 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use rustix::event::{EventfdFlags, eventfd};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tenfold_scoreboard::{self as scoreboard, Scoreboard};
 
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
@@ -117,12 +117,19 @@ pub(crate) struct Stop {
     said: AtomicBool,
     /// Readable once said, and never read: blocking waits poll it beside their own descriptor.
     pub(crate) eventfd: Arc<OwnedFd>,
+    /// Where orders come in, in a worker that has no second thread to hear them.
+    orders: OnceLock<Arc<OwnedFd>>,
+}
+
+fn has_order(orders: &OwnedFd) -> bool {
+    let now = Timespec::default();
+    poll(&mut [PollFd::new(orders, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 impl Stop {
     fn new() -> io::Result<Stop> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Stop { said: AtomicBool::new(false), eventfd: Arc::new(eventfd) })
+        Ok(Stop { said: AtomicBool::new(false), eventfd: Arc::new(eventfd), orders: OnceLock::new() })
     }
 
     pub(crate) fn say(&self) {
@@ -130,8 +137,13 @@ impl Stop {
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
+    /// An order on `orders` counts as the word from now on: looking costs a system call for each request.
+    pub(crate) fn listen(&self, orders: &Arc<OwnedFd>) {
+        let _ = self.orders.set(orders.clone());
+    }
+
     #[inline]
     pub(crate) fn was_said(&self) -> bool {
-        self.said.load(Ordering::Acquire)
+        self.said.load(Ordering::Acquire) || self.orders.get().is_some_and(|orders| has_order(orders))
     }
 }

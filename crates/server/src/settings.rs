@@ -143,3 +143,73 @@ impl Settings {
 pub(crate) fn refuse(model: &str, option: &str, is_set: bool, why: &str) -> Result<(), String> {
     if is_set { Err(format!("the model {model} cannot honour {option}: {why}")) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::MODELS;
+
+    fn refusal(settings: Settings) -> String {
+        settings.check().map(|model| model.name()).expect_err("these settings cannot be")
+    }
+
+    #[test]
+    fn every_model_takes_the_defaults() {
+        for model in MODELS {
+            let settings = Settings { model: model.name().into(), ..Settings::default() };
+            assert_eq!(settings.check().map(|model| model.name()), Ok(model.name()));
+        }
+    }
+
+    #[test]
+    fn a_model_without_loops_refuses_what_only_loops_have() {
+        for model in MODELS.into_iter().filter(|model| !model.facts(&Settings::default()).evented) {
+            let own = || Settings { model: model.name().into(), ..Settings::default() };
+            for (option, settings) in [
+                ("backend", Settings { backend: Some("epoll".into()), ..own() }),
+                ("stack_bytes", Settings { stack_bytes: Some(64 << 10), ..own() }),
+                ("fibers_max", Settings { fibers_max: Some(10), ..own() }),
+            ] {
+                let line = refusal(settings);
+                assert!(
+                    line.contains(model.name()) && line.contains(option) && !line.contains('\n'),
+                    "{line}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_of_one_model_is_refused_by_all_others() {
+        for (option, owner) in [("pool_threads", "event-pool"), ("handlers", "event-worker")] {
+            for model in MODELS {
+                let count = |name| (option == name).then_some(2);
+                let settings = Settings {
+                    model: model.name().into(),
+                    pool_threads: count("pool_threads"),
+                    handlers: count("handlers"),
+                    ..Settings::default()
+                };
+                if model.name() == owner {
+                    assert!(settings.check().is_ok(), "{owner} {option}");
+                } else {
+                    let line = refusal(settings);
+                    assert!(line.contains(option) && line.contains(owner), "{line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_out_of_range_are_refused_by_name() {
+        for (option, settings) in [
+            ("workers", Settings { workers: Some(0), ..Settings::default() }),
+            ("threads", Settings { threads: Some(1 << 20), ..Settings::default() }),
+            ("graceful_timeout_secs", Settings { graceful_timeout_secs: f64::NAN, ..Settings::default() }),
+            ("stack_bytes", Settings { stack_bytes: Some(1), ..Settings::default() }),
+        ] {
+            let line = refusal(settings);
+            assert!(line.contains(option), "{line}");
+        }
+    }
+}

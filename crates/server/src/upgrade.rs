@@ -3,8 +3,10 @@
 use std::io::{self, Read, Write};
 
 use http::{HeaderValue, StatusCode, header};
+use tenfold_http::h1::HeadView;
 use tenfold_runtime::net::TcpStream;
 
+use crate::body::Body;
 use crate::drive::connection::Connection;
 use crate::drive::workspace::ReadBuffer;
 use crate::respond::Response;
@@ -22,7 +24,8 @@ pub(crate) struct Upgrade(std::sync::Arc<std::sync::Mutex<Option<Run>>>);
 
 type Run = Box<dyn FnOnce(Upgraded) + Send>;
 
-/// Answers 101 and runs `run` with the connection, on the fiber or thread that has run the handler.
+/// Answers 101 and runs `run` with the connection, on the fiber or thread that has run the handler. A client that has not
+/// asked for `protocol` gets 426.
 ///
 /// ```
 /// use std::io::Write;
@@ -42,12 +45,25 @@ pub fn upgrade_to(protocol: &'static str, run: impl FnOnce(Upgraded) + Send + 's
     response
 }
 
-/// Takes the closure out of a response that has one.
-pub(crate) fn take_from(response: &mut Response) -> Option<Upgrade> {
+/// Takes the closure out of a response that has one, if the client has asked for its protocol.
+///
+/// A server must not switch to a protocol that the client has not named (RFC 9110 section 7.8): such a response becomes 426,
+/// which names it (section 15.5.22).
+pub(crate) fn take_from(response: &mut Response, view: &HeadView<'_>) -> Option<Upgrade> {
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         return None;
     }
-    response.extensions_mut().remove::<Upgrade>()
+    let upgrade = response.extensions_mut().remove::<Upgrade>();
+    let protocol = response.headers().get(header::UPGRADE).and_then(|protocol| protocol.to_str().ok());
+    let asked = view.upgrade().unwrap_or_default().split(',').map(str::trim);
+    let is_asked =
+        protocol.is_some_and(|protocol| asked.into_iter().any(|one| one.eq_ignore_ascii_case(protocol)));
+    if upgrade.is_some() && is_asked {
+        return upgrade;
+    }
+    *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
+    *response.body_mut() = Body::from("the client has not asked for this protocol");
+    None
 }
 
 impl Upgrade {

@@ -203,6 +203,34 @@ impl Client {
         }
     }
 
+    /// As [`Client::read_to_end`], where the server may not end the connection or reset it.
+    ///
+    /// # Errors
+    /// `TimedOut` when the patience is over; those of recv(2).
+    pub fn try_read_to_end(&mut self) -> io::Result<Vec<u8>> {
+        let until = Instant::now() + self.patience;
+        while self.receive(until)? > 0 {}
+        Ok(std::mem::take(&mut self.received))
+    }
+
+    /// Reads and throws away what comes until the server ends or resets the connection; how many bytes that were.
+    #[track_caller]
+    pub fn read_to_end_or_reset(&mut self) -> usize {
+        let until = Instant::now() + self.patience;
+        let mut bytes = std::mem::take(&mut self.received).len();
+        loop {
+            match self.receive(until) {
+                Ok(0) => return bytes,
+                Ok(count) => {
+                    bytes += count;
+                    self.received.clear();
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return bytes,
+                Err(error) => panic!("the connection does not end: {error}; {bytes} bytes came"),
+            }
+        }
+    }
+
     /// Expects that the server ends the connection and says nothing more. A reset counts as an end.
     #[track_caller]
     pub fn expect_end(&mut self) {
@@ -241,6 +269,14 @@ impl Client {
             }
         }
         self
+    }
+
+    /// The same connection for a second thread: one sends, the other one reads.
+    #[track_caller]
+    pub fn second_half(&self) -> Client {
+        let stream =
+            self.stream.try_clone().unwrap_or_else(|error| panic!("cannot share the connection: {error}"));
+        Client { stream, received: Vec::new(), patience: self.patience, ended: self.ended }
     }
 
     /// The client's own address, as the server sees it.
@@ -325,10 +361,10 @@ mod tests {
 
     #[test]
     fn a_hang_is_a_failure() {
-        let mut client = against(|stream| std::mem::forget(stream)).patience(Duration::from_millis(50));
+        let mut client = against(std::mem::forget).patience(Duration::from_millis(50));
         assert!(client.is_quiet());
         let panic =
-            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| client.read_head())).unwrap_err();
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(client.read_head()))).unwrap_err();
         assert!(panic.downcast_ref::<String>().unwrap().contains("nothing for"), "{panic:?}");
     }
 }

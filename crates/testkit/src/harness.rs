@@ -308,7 +308,7 @@ mod tests {
     fn a_failure_and_a_hang_are_told_and_the_others_go_on() {
         let cases = vec![
             Case::new("fails", || panic!("on purpose")),
-            Case::new("hangs", || std::thread::park()).timeout(Duration::from_millis(20)),
+            Case::new("hangs", std::thread::park).timeout(Duration::from_millis(20)),
             Case::new("passes", || {}),
         ];
         let mut done = Runner::new(cases, |_| {}).run(2);

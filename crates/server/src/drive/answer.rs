@@ -15,6 +15,7 @@ use tenfold_runtime::park;
 use crate::body::{BodyKind, BodySource};
 use crate::drive::connection::Connection;
 use crate::drive::head_cache;
+use crate::panic::{self, Panicked};
 use crate::respond::Response;
 
 /// Bodies up to this size are copied behind their head; a copy of that size costs less than a second buffer in writev.
@@ -37,7 +38,7 @@ pub(crate) struct Asked {
 
 /// Puts a response into `output` or on the wire.
 ///
-/// `run_user_code` wraps what calls the application's own readers, sources and producers.
+/// `inline`: the waits of the application's own readers, sources and producers hold the loop.
 ///
 /// # Errors
 /// The connection's, or the body's: then what was sent is not whole, and the connection must be closed.
@@ -79,8 +80,8 @@ impl Writer<'_> {
             BodyKind::Static(bytes) => self.whole(bytes),
             BodyKind::Bytes(bytes) => self.whole(&bytes),
             BodyKind::File { file, offset, len } => self.file(&file, offset, len),
-            streamed if inline => park::inline(|| self.stream(streamed)),
-            streamed => self.stream(streamed),
+            streamed if inline => park::inline(|| self.stream_guarded(streamed)),
+            streamed => self.stream_guarded(streamed),
         }
     }
 
@@ -92,6 +93,12 @@ impl Writer<'_> {
         }
         self.output.extend_from_slice(bytes);
         if self.output.len() > OUTPUT_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// The head may be out already, so a panic of the application's code becomes an error, which cuts the answer off.
+    fn stream_guarded(&mut self, kind: BodyKind) -> io::Result<()> {
+        panic::guard("(the body of an answer)", || self.stream(kind))
+            .unwrap_or_else(|Panicked| Err(io::Error::other("the source of the body has panicked")))
     }
 
     fn stream(&mut self, kind: BodyKind) -> io::Result<()> {

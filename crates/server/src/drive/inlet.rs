@@ -116,9 +116,9 @@ impl BodyInlet {
         if std::mem::take(&mut self.owes_continue) {
             connection::write_all(&self.stream, CONTINUE, self.pace.write_stall)?;
         }
-        let until = Some(self.pace.limit());
+        let limit = self.pace.limit();
         let into = into.unwrap_or_else(|| self.buffer.spare());
-        match connection::read(&self.stream, self.feed, into, until) {
+        match connection::read(&self.stream, self.feed, into, Some(limit)) {
             Ok(0) => {
                 let broke_off = self.decoder.finish().err().map(BodyReadError::Malformed);
                 Err(self.fail(broke_off.unwrap_or(BodyReadError::ClientGone).into()))
@@ -127,10 +127,12 @@ impl BodyInlet {
                 self.pace.received += count as u64;
                 Ok(count)
             }
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+            // Only the client's own slowness is a 408; the request's deadline stays what it is, a 504.
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && Instant::now() >= limit => {
                 tenfold_scoreboard::current().timeouts.add(1);
                 Err(self.fail(BodyReadError::Stalled.into()))
             }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(self.fail(error)),
             Err(error) if tenfold_runtime::park::is_cancellation(&error) => Err(self.fail(error)),
             Err(_) => Err(self.fail(BodyReadError::ClientGone.into())),
         }

@@ -199,7 +199,7 @@ impl<'a> Turn<'a> {
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
-        let upgrade = upgrade::take_from(response);
+        let upgrade = upgrade::take_from(response, &view);
         if !is_streamed(response) {
             intake.settle();
         }

@@ -6,13 +6,13 @@
 //!
 //! ```text
 //!   handler ──hello(lane, slot)──▶ front          one packet each, SOCK_SEQPACKET
-//!   front ──request(flags, bytes) + descriptor──▶ handler
+//!   front ──request(flags, bytes) + descriptor──▶ handler       in further packets if they are many
 //!   handler ──reply(what comes after, bytes read too far)──▶ front
 //! ```
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -24,8 +24,10 @@ use tenfold_http::h1::After;
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{Interest, park, sleep};
 
-/// Largest packet: a head and what came with it. Far below the socket buffer, whose default is 208 KiB.
-pub(crate) const PACKET_MAX: usize = 128 * 1024;
+/// Largest part of a head and what came with it in one packet. Two packets fit the socket buffer, whose default is 208 KiB.
+const PIECE_MAX: usize = 64 * 1024;
+/// Largest packet: a piece with its header, which has an address of at most 255 bytes.
+const PACKET_MAX: usize = PIECE_MAX + 512;
 /// How often a request looks for a handler process while all of them are being replaced.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -120,39 +122,75 @@ impl Channel {
         parts: [&[u8]; 2],
     ) -> io::Result<Reply> {
         let header = [u8::from(last), peer.len() as u8];
-        let bufs = [header.as_slice(), peer.as_bytes(), parts[0], parts[1]].map(IoSlice::new);
-        let client = client.as_fd();
+        let header = [header.as_slice(), peer.as_bytes()].concat();
         park::parking(|| {
-            self.when_ready(Interest::WRITE, || {
-                let fds = [client];
-                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-                let mut ancillary = SendAncillaryBuffer::new(&mut space);
-                ancillary.push(SendAncillaryMessage::ScmRights(&fds));
-                rustix::net::sendmsg(&self.stream, &bufs, &mut ancillary, flags_out()).map(drop)
-            })?;
-            let (bytes, _) = self.receive()?;
-            let (after, rest) = bytes.split_first().ok_or(io::ErrorKind::UnexpectedEof)?;
-            Ok(Reply { after: decode_after(*after)?, bytes: rest.to_vec() })
+            self.send(&header, parts, Some(client.as_fd()))?;
+            let (mut first, _) = self.receive()?;
+            let after = decode_after(*first.first().ok_or(io::ErrorKind::UnexpectedEof)?)?;
+            let bytes = self.receive_rest(first.split_off(1))?;
+            Ok(Reply { after, bytes })
         })
     }
 
-    /// Handler: waits for a request; `None` when the front is gone.
+    /// Handler: waits until there is a request, or the front is gone. Only this wait may be interrupted: what comes after
+    /// it is a request that somebody waits for.
+    pub(crate) fn wait_given(&self) -> io::Result<()> {
+        self.stream.wait_ready(Interest::READ, None)
+    }
+
+    /// Handler: takes a request; `None` when the front is gone.
     pub(crate) fn given(&self) -> io::Result<Option<Given>> {
         let (bytes, client) = self.receive()?;
         let (Some(client), [last, peer_len, rest @ ..]) = (client, &bytes[..]) else { return Ok(None) };
         let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
         let peer = String::from_utf8_lossy(peer).into_owned();
-        Ok(Some(Given { client, last: *last != 0, bytes: rest.to_vec(), peer }))
+        Ok(Some(Given { client, last: *last != 0, bytes: self.receive_rest(rest.to_vec())?, peer }))
     }
 
     /// Handler: gives the connection back.
     pub(crate) fn reply(&self, after: After, bytes: &[u8]) -> io::Result<()> {
-        let code = [encode_after(after)];
-        let bufs = [IoSlice::new(&code), IoSlice::new(bytes)];
-        self.when_ready(Interest::WRITE, || {
-            rustix::net::sendmsg(&self.stream, &bufs, &mut SendAncillaryBuffer::new(&mut []), flags_out())
-                .map(drop)
-        })
+        self.send(&[encode_after(after)], [bytes, &[]], None)
+    }
+
+    /// Sends a header, the length of the rest in four bytes, and the rest in as many packets as it takes: a loop can have
+    /// received more of a body than one packet holds.
+    fn send(&self, header: &[u8], parts: [&[u8]; 2], client: Option<BorrowedFd<'_>>) -> io::Result<()> {
+        let total = parts[0].len() + parts[1].len();
+        let length = u32::try_from(total).map_err(|_| io::ErrorKind::InvalidInput)?.to_be_bytes();
+        let mut sent = 0;
+        loop {
+            let piece = cut(parts, sent, PIECE_MAX);
+            let first = if sent == 0 { [header, &length] } else { [&[][..]; 2] };
+            let bufs = [first[0], first[1], piece[0], piece[1]].map(IoSlice::new);
+            self.when_ready(Interest::WRITE, || {
+                let fds = client.as_slice();
+                let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+                let mut ancillary = SendAncillaryBuffer::new(&mut space);
+                if sent == 0 && !fds.is_empty() {
+                    ancillary.push(SendAncillaryMessage::ScmRights(fds));
+                }
+                rustix::net::sendmsg(&self.stream, &bufs, &mut ancillary, flags_out()).map(drop)
+            })?;
+            sent += piece[0].len() + piece[1].len();
+            if sent >= total {
+                return Ok(());
+            }
+        }
+    }
+
+    /// What follows a header, of which `bytes` came with it.
+    fn receive_rest(&self, bytes: Vec<u8>) -> io::Result<Vec<u8>> {
+        let (length, first) = bytes.split_first_chunk().ok_or(io::ErrorKind::UnexpectedEof)?;
+        let total = u32::from_be_bytes(*length) as usize;
+        let mut all = first.to_vec();
+        while all.len() < total {
+            let (more, _) = self.receive()?;
+            if more.is_empty() {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            all.extend(more);
+        }
+        Ok(all)
     }
 
     fn receive(&self) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
@@ -191,6 +229,16 @@ impl Channel {
     }
 }
 
+/// At most `count` bytes of both parts, from `start` on.
+fn cut(parts: [&[u8]; 2], start: usize, count: usize) -> [&[u8]; 2] {
+    let within = |bytes: &'_ [u8], from: usize, to: usize| (from.min(bytes.len()), to.min(bytes.len()));
+    let (from, to) = within(parts[0], start, start + count);
+    let shift = parts[0].len();
+    let (second_from, second_to) =
+        within(parts[1], start.saturating_sub(shift), (start + count).saturating_sub(shift));
+    [&parts[0][from..to], &parts[1][second_from..second_to]]
+}
+
 fn flags_out() -> SendFlags {
     SendFlags::DONTWAIT | SendFlags::NOSIGNAL
 }
@@ -209,5 +257,37 @@ fn decode_after(code: u8) -> io::Result<After> {
         b'l' => Ok(After::Linger),
         b'c' => Ok(After::Close),
         _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn requests_and_replies_of_any_length_cross_whole() {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let (front, handler) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        let channel = |fd| Channel { stream: TcpStream::from_fd(fd), slot: 0 };
+        let (front, handler) = (channel(front), channel(handler));
+        let echo = std::thread::spawn(move || {
+            while let Ok(Some(given)) = handler.given() {
+                assert!(given.last && given.peer == "a peer");
+                handler.reply(After::Linger, &given.bytes).unwrap();
+            }
+        });
+        let client = std::fs::File::open("/dev/null").unwrap();
+        for (head, rest) in
+            [(0, 0), (1, 0), (40, 7), (PIECE_MAX, 0), (PIECE_MAX - 1, 2), (100, 5 * PIECE_MAX)]
+        {
+            let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
+            let (head, rest) = bytes.split_at(head);
+            let reply = front.pass(&client, true, "a peer", [head, rest]).unwrap();
+            assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
+        }
+        drop(front);
+        echo.join().unwrap();
     }
 }

@@ -157,7 +157,9 @@ fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), 
             }
             continue;
         };
-        while let Ok(Some(given)) = park::interruptible(&orders, || channel.given()) {
+        while park::interruptible(&orders, || channel.wait_given()).is_ok()
+            && let Ok(Some(given)) = channel.given()
+        {
             let (after, bytes) = serve_given(given, &service);
             if channel.reply(after, &bytes).is_err() {
                 break;

@@ -77,6 +77,8 @@ impl Serial {
                 .try_clone_to_owned()
                 .map_err(|error| format!("cannot watch for orders: {error}"))?,
         );
+        // An answer that is made after the order has to say that the connection ends.
+        service.stop.listen(&orders);
         worker.ready();
         while !service.stop.was_said() {
             let ready = park::interruptible(&orders, || first_ready(&listeners));

@@ -41,6 +41,10 @@ impl Held {
         (self.client, response)
     }
 
+    pub(crate) fn into_client(self) -> Client {
+        self.client
+    }
+
     /// The connection, for what a test does to it instead.
     pub(crate) fn client(&mut self) -> &mut Client {
         &mut self.client

@@ -1,1 +1,176 @@
-behaviours![];
+//! How a server ends, and what it does when one of its processes does. Every case has a server of its own.
+
+use std::time::{Duration, Instant};
+
+use tenfold_testkit::{Client, Exit, PATIENCE, ServerProcess, Signal, signal_process, wait_until};
+
+use crate::held::Held;
+use crate::variant::{Variant, status};
+
+behaviours![
+    term_ends_an_idle_server,
+    requests_in_flight_are_answered_after_term,
+    idle_connections_are_closed_after_term only |variant| variant.serves_many(),
+    nobody_is_served_after_the_end,
+    term_with_a_request_that_never_ends_is_bounded,
+    int_does_not_wait_for_requests,
+    several_loops_stop_as_one only |variant| variant.facts().evented,
+    a_killed_worker_is_replaced,
+    two_workers_share_the_listener,
+    a_handler_process_that_dies_takes_one_request_with_it only |variant| variant.has_handler_processes(),
+];
+
+fn term_ends_an_idle_server(variant: &'static Variant) {
+    let mut server = variant.start("", "");
+    server.client().get("/hello").expect(200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn requests_in_flight_are_answered_after_term(variant: &'static Variant) {
+    let mut server = variant.start("", "");
+    let count = variant.handlers_at_once().min(10);
+    let mut held: Vec<Held> = (0..count).map(|_| Held::send(&server, "/hold")).collect();
+    held.iter_mut().for_each(Held::wait_until_it_runs);
+    server.signal(Signal::TERM);
+    wait_until_stopping(&server);
+    for held in held {
+        let (mut client, response) = held.release();
+        // A handler process hears of the end after its front does, which closes the connection in any case.
+        assert!(
+            response.closes() || variant.has_handler_processes(),
+            "it ends, and should say so: {response}"
+        );
+        client.expect_end();
+    }
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn idle_connections_are_closed_after_term(variant: &'static Variant) {
+    let mut server = variant.start("", "");
+    let mut idle: Vec<Client> = (0..20).map(|_| server.client()).collect();
+    idle.iter_mut().for_each(|client| drop(client.get("/hello").expect(200)));
+    let held = Held::begin(&server, "/hold");
+    server.signal(Signal::TERM);
+    // They need not wait for the one that is busy.
+    idle.iter_mut().for_each(Client::expect_end);
+    held.release();
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn nobody_is_served_after_the_end(variant: &'static Variant) {
+    let mut server = variant.start("", "");
+    server.signal(Signal::TERM);
+    server.wait(PATIENCE);
+    assert!(Client::try_connect(server.address()).is_err());
+}
+
+fn term_with_a_request_that_never_ends_is_bounded(variant: &'static Variant) {
+    let mut server = variant.start("graceful_timeout_secs = 0.3", "");
+    let mut held = Held::begin(&server, "/hold");
+    server.signal(Signal::TERM);
+    let exit = server.wait(PATIENCE / 2);
+    assert!(matches!(exit, Exit::Code(_)), "{exit:?}\n{}", server.log());
+    held.client().expect_end();
+}
+
+fn int_does_not_wait_for_requests(variant: &'static Variant) {
+    let mut server = variant.start("graceful_timeout_secs = 600.0", "");
+    let mut held = Held::begin(&server, "/hold");
+    let started = Instant::now();
+    server.signal(Signal::INT);
+    let exit = server.wait(PATIENCE / 2);
+    assert!(matches!(exit, Exit::Code(_)), "{exit:?}\n{}", server.log());
+    // The fast stop's own bound is two seconds.
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+    held.client().expect_end();
+}
+
+fn several_loops_stop_as_one(variant: &'static Variant) {
+    let mut server = variant.start("threads = 3", "");
+    let mut clients: Vec<Client> = (0..30).map(|_| server.client()).collect();
+    for round in 0..3 {
+        clients.iter_mut().for_each(|client| drop_ref(client.send_get(&format!("/users/{round}"))));
+        clients
+            .iter_mut()
+            .for_each(|client| drop(client.read_response().expect_text(200, &format!("user {round}"))));
+    }
+    let count = variant.handlers_at_once().min(10);
+    let mut held: Vec<Held> = (0..count).map(|_| Held::send(&server, "/hold")).collect();
+    held.iter_mut().for_each(Held::wait_until_it_runs);
+    server.signal(Signal::TERM);
+    clients.iter_mut().for_each(Client::expect_end);
+    held.into_iter().for_each(|held| drop(held.release()));
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn drop_ref<T>(_: &mut T) {}
+
+fn a_killed_worker_is_replaced(variant: &'static Variant) {
+    let mut server = variant.start("", "");
+    let first = status(&server).pid;
+    signal_process(first, Signal::KILL);
+    // The listener is the master's, so who comes meanwhile waits; who was being served is not.
+    let second = wait_until("another worker answers", || {
+        let mut client = Client::try_connect(server.address()).ok()?;
+        client.try_send("GET /status HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        let answer = client.try_read_to_end().ok().filter(|answer| !answer.is_empty())?;
+        let text = String::from_utf8_lossy(&answer).into_owned();
+        let status: crate::fixture::Status = serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()?;
+        (status.pid != first).then_some(status)
+    });
+    assert!(second.connections_open <= 1, "{second:?}");
+    server.client().get("/hello").expect(200);
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn two_workers_share_the_listener(variant: &'static Variant) {
+    let mut server = variant.start("workers = 2", "");
+    // While one worker has as many as it can, the others of this batch can only be with the second.
+    let pids = wait_until("both workers have answered", || {
+        let mut clients: Vec<Client> = (0..20).map(|_| server.client()).collect();
+        clients.iter_mut().for_each(|client| {
+            client.send("GET /status HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        });
+        let mut pids: Vec<u32> = clients
+            .iter_mut()
+            .map(|client| serde_json::from_slice::<crate::fixture::Status>(&client.read_response().body))
+            .map(|status| status.expect("a status is JSON").pid)
+            .collect();
+        pids.sort_unstable();
+        pids.dedup();
+        (pids.len() == 2).then_some(pids)
+    });
+    let children = server.children();
+    assert!(pids.iter().all(|pid| children.contains(pid)), "{pids:?} {children:?}");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn a_handler_process_that_dies_takes_one_request_with_it(variant: &'static Variant) {
+    let server = variant.start("handlers = 1", "");
+    let mut other = server.client();
+    let handler: u32 = other.get("/pid").expect(200).text().parse().expect("a pid is a number");
+    let front = status(&server).pid;
+    assert_ne!(handler, front);
+    let mut held = Held::begin(&server, "/hold");
+    signal_process(handler, Signal::KILL);
+    // The 100 is no answer yet (RFC 9110 section 15.2), so there can still be one.
+    held.client().read_response().expect(502);
+    let next: u32 = other.get("/pid").expect(200).text().parse().expect("a pid is a number");
+    assert_ne!(next, handler);
+    assert_eq!(status(&server).pid, front, "the process with the connections goes on");
+}
+
+/// Waits until a new client is not served any more: it is refused, closed, or never answered.
+#[track_caller]
+fn wait_until_stopping(server: &ServerProcess) {
+    wait_until("new connections are not served", || {
+        let Ok(mut client) = Client::try_connect(server.address()) else { return Some(()) };
+        client = client.patience(Duration::from_millis(200));
+        let sent = client.try_send("GET /health HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        let answer = sent.and_then(|()| client.try_read_to_end()).unwrap_or_default();
+        (!answer.starts_with(b"HTTP/1.1 200")).then_some(())
+    });
+}
