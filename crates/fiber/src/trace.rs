@@ -185,6 +185,8 @@ pub fn symbolise(frames: &[usize]) -> Vec<String> {
             lines.push(format!("{address:#x}"));
         }
     }
+    // The debug information is some ten megabytes, and a server should not keep them for a report it may never repeat.
+    backtrace::clear_symbol_cache();
     lines
 }
 
