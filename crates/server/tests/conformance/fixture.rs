@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tenfold_server::{
@@ -44,6 +44,7 @@ fn app() -> App {
         .get("/users/{id}", |Path(id): Path<u64>| format!("user {id}"))
         .get("/sleep/{ms}", sleep)
         .get("/async/{ms}", async_sleep)
+        .get("/spin/{ms}", spin)
         .post("/async-hold", async |body: Body| hold(body));
     health(bodies(lanes(failures(app))))
 }
@@ -160,6 +161,17 @@ fn sleep(Path(ms): Path<u64>) -> &'static str {
 }
 
 /// Waits in a future that a foreign thread wakes, as those of other libraries are.
+/// Computes, which no loop can take turns with.
+#[inline(never)]
+fn spin(Path(ms): Path<u64>) -> String {
+    let started = Instant::now();
+    let mut turns = 0_u64;
+    while started.elapsed() < Duration::from_millis(ms) {
+        turns = std::hint::black_box(turns.wrapping_add(1));
+    }
+    format!("spun {ms}")
+}
+
 async fn async_sleep(Path(ms): Path<u64>) -> String {
     Timer::new(Duration::from_millis(ms)).await;
     format!("slept {ms}")

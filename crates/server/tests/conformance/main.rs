@@ -48,6 +48,7 @@ mod async_handlers;
 mod concurrency;
 mod lanes;
 mod upgrade;
+mod watchdog;
 
 mod settings;
 mod stop;
@@ -115,6 +116,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         concurrency::behaviours(),
         lanes::behaviours(),
         upgrade::behaviours(),
+        watchdog::behaviours(),
         stop::behaviours(),
     ]
     .into_iter()

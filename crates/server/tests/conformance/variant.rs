@@ -137,6 +137,12 @@ impl Variant {
         self.facts().processes > 0
     }
 
+    /// Whether handlers run on threads or in processes of their own.
+    pub(crate) fn handlers_leave_the_loop(&self) -> bool {
+        let place = self.model.place(&Lane::default(), &self.settings());
+        matches!(place, Ok(Placement::Pool(_) | Placement::Worker(_)))
+    }
+
     /// Whether a handler that waits lets others run.
     pub(crate) fn waits_apart(&self) -> bool {
         let place = self.model.place(&Lane::default(), &self.settings());
