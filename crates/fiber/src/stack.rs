@@ -27,7 +27,7 @@ use crate::storage::Storage;
 ///
 /// One word; the rest is computed from it or lies above the first frame, in a line that the fiber touches anyway. With two
 /// or three words each move was a copy of words that were written a moment before, all at once, and a processor does not
-/// forward several stores to one load: spawning took 15 ns more.
+/// forward several stores to one load. Measured from two words to one: spawn and join 114 to 109 ns, a bare spawn 68 to 67.
 pub struct Stack {
     /// The high end, where the first frame goes.
     base: NonZeroUsize,

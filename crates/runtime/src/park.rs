@@ -38,8 +38,8 @@ pub enum Unparked {
 #[derive(Clone, Debug)]
 pub struct Waiter(Kind);
 
-/// Two words, which the compiler keeps in registers: a waiter that went through memory on its way into a queue cost a
-/// channel's receiver 10 ns, because it was written in parts and copied as a whole.
+/// Two words of one size, which the compiler keeps in registers. Written in parts and copied as a whole on its way into a
+/// queue, a waiter held up a channel's receiver: a sixth of its time in a profile.
 #[derive(Clone, Debug)]
 enum Kind {
     Fiber(WakeId),
