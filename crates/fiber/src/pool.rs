@@ -77,7 +77,7 @@ impl StackPool {
     /// # Errors
     /// [`FiberError::StacksExhausted`] at `stacks_max`; [`FiberError::Map`], [`FiberError::RegionsExhausted`] and
     /// [`FiberError::Guard`] when there is no room for a new one. The pool stays usable.
-    #[inline]
+    #[inline(always)] // So that a stack stays in registers on its way.
     pub fn take(&self) -> Result<Stack, FiberError> {
         let slot = self.storage.take()?;
         // SAFETY: storage.rs, I1: the slot is in no list any more; I2: its guard is installed; I3: the `Rc` keeps the region.

@@ -44,6 +44,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    #[inline]
     pub(crate) fn stride(self) -> usize {
         self.usable_bytes + self.guard_bytes
     }

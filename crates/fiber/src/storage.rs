@@ -108,7 +108,7 @@ impl Storage {
         self.colour_shift
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take(&self) -> Result<usize, FiberError> {
         let warm = self.warm.borrow_mut().pop_back();
         let slot = match warm {
@@ -263,8 +263,8 @@ mod tests {
     use super::*;
     use crate::{pool::StackPool, stack::Stack};
 
-    /// Bytes that the last colour takes from a stack.
-    const COLOUR_LOSS: usize = 15 * 64;
+    /// Bytes that the last colour and the pool's pointer take from a stack.
+    const COLOUR_LOSS: usize = 15 * 64 + 16;
 
     fn small(stacks_max: usize) -> StackPool {
         StackPool::new(StackConfig { stacks_max, ..StackConfig::default() }).unwrap()

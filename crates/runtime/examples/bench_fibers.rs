@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tenfold_runtime::sync::{Mutex, Semaphore, channel};
-use tenfold_runtime::{Runtime, RuntimeConfig, sleep, spawn, spawn_detached, yield_now};
+use tenfold_runtime::{Runtime, RuntimeConfig, reserve, sleep, spawn, spawn_detached, yield_now};
 
 const ROUNDS: usize = 15;
 const OPERATIONS: u32 = 200_000;
@@ -26,6 +26,7 @@ fn main() {
     runtime
         .run(|| {
             spawn_and_finish();
+            reserve_spawn_and_finish();
             spawn_and_join();
             yield_to_each_other();
             ping_pong();
@@ -44,6 +45,21 @@ fn spawn_and_finish() {
                 let count = count.clone();
                 let spawned = spawn_detached("bench", move || count.set(count.get() + 1));
                 assert!(spawned.is_ok());
+            }
+            yield_now();
+        }
+    });
+    std::hint::black_box(count.get());
+}
+
+/// The way of a server's requests: a stack first, then what is to run on it.
+fn reserve_spawn_and_finish() {
+    let count = Rc::new(Cell::new(0_u32));
+    report("reserve, spawn, run and finish", OPERATIONS, || {
+        for _ in 0..OPERATIONS / BATCH {
+            for _ in 0..BATCH {
+                let count = count.clone();
+                reserve().expect("a stack").spawn("bench", move || count.set(count.get() + 1));
             }
             yield_now();
         }

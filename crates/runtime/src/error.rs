@@ -16,6 +16,12 @@ pub enum RuntimeError {
     /// The kernel wait failed for good.
     #[error("the event loop cannot wait: {0}")]
     Wait(#[from] std::io::Error),
+    /// As many loops as a process can have.
+    #[error("this process has {loops_max} event loops already")]
+    TooManyLoops {
+        /// How many that is.
+        loops_max: u32,
+    },
     /// This thread runs a loop already.
     #[error("this thread runs an event loop already")]
     Nested,

@@ -166,8 +166,8 @@ pub fn stop_resting() {
 impl Feeds {
     fn with<R>(&self, id: FiberId, look: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let mut records = self.records.borrow_mut();
-        let record = records.get_mut(id.index as usize)?;
-        (record.generation == id.generation).then(|| look(record))
+        let record = records.get_mut(id.index() as usize)?;
+        (record.generation == id.generation()).then(|| look(record))
     }
 
     fn insert(&self, scheduler: &Scheduler, socket: &Arc<Socket>) -> FiberId {
@@ -179,7 +179,7 @@ impl Feeds {
         });
         let record = &mut records[index as usize];
         record.socket = Some(socket.clone());
-        FiberId { index, generation: record.generation }
+        FiberId::new(index, record.generation)
     }
 
     fn remove(&self, scheduler: &Scheduler, id: FiberId) {
@@ -195,7 +195,7 @@ impl Feeds {
         if let (true, Some(socket)) = (record.open && !record.closing, &record.socket) {
             scheduler.reactor().close_stream(socket.as_fd(), Token::receive(id.pack()));
         }
-        self.free.borrow_mut().push(id.index);
+        self.free.borrow_mut().push(id.index());
         // `record` is dropped here, outside of the borrow: closing its socket calls back into the scheduler.
     }
 
@@ -415,7 +415,7 @@ impl Feeds {
         let count = self.records.borrow().len() as u32;
         for index in 0..count {
             let generation = self.records.borrow()[index as usize].generation;
-            let id = FiberId { index, generation };
+            let id = FiberId::new(index, generation);
             if let Some(dormant) = self.take_dormant(id) {
                 self.drop_once(scheduler, id);
                 dormant.rouse(FeedId(id), News::Stopping);

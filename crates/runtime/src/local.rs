@@ -33,13 +33,13 @@ impl<T: 'static> Local<T> {
     pub fn with<R>(&'static self, f: impl FnOnce(&T) -> R) -> R {
         let key = std::ptr::from_ref(self).addr();
         let found = task::with(|task| {
-            let locals = task.locals.as_deref()?;
+            let locals = &task.extra.as_ref()?.locals;
             locals.iter().find(|(other, _)| *other == key).map(|(_, value)| value.clone())
         });
         // The value is made outside of the borrow: its initialiser may use other locals.
         let value = found.unwrap_or_else(|| {
             let value: Rc<dyn std::any::Any> = Rc::new((self.init)());
-            task::with(|task| task.locals.get_or_insert_default().push((key, value.clone())));
+            task::with(|task| task.extra_mut().locals.push((key, value.clone())));
             value
         });
         f(value.downcast_ref::<T>().expect("a key's values are of its type"))

@@ -128,8 +128,8 @@ fn replace_waker(place: &mut Option<Waker>, waker: &Waker) {
 impl Readiness {
     fn with<R>(&self, id: FiberId, look: impl FnOnce(&mut Record) -> R) -> Option<R> {
         let mut records = self.records.borrow_mut();
-        let record = records.get_mut(id.index as usize)?;
-        (record.generation == id.generation).then(|| look(record))
+        let record = records.get_mut(id.index() as usize)?;
+        (record.generation == id.generation()).then(|| look(record))
     }
 
     fn insert(&self, socket: Option<Arc<Socket>>) -> FiberId {
@@ -140,7 +140,7 @@ impl Readiness {
         });
         let record = &mut records[index as usize];
         record.socket = socket;
-        FiberId { index, generation: record.generation }
+        FiberId::new(index, record.generation)
     }
 
     /// Gives a place up and ends what was opened for it.
@@ -157,7 +157,7 @@ impl Readiness {
         if let Some(timer) = record.timer {
             scheduler.reactor().cancel_timer(timer);
         }
-        self.free.borrow_mut().push(id.index);
+        self.free.borrow_mut().push(id.index());
         // `record` is dropped here, outside of the borrow: its socket and wakers call back.
     }
 

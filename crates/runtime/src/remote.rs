@@ -1,13 +1,12 @@
 //! What other threads can ask of a loop: wake or cancel a fiber, or start one.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tenfold_reactor::Waker;
 
 use crate::scheduler;
-use crate::table::FiberId;
+use crate::table::{FiberId, LOOPS_MAX, WakeId};
 
 pub(crate) enum Message {
     Wake(FiberId),
@@ -53,34 +52,63 @@ impl Remote {
     }
 }
 
-static LOOPS: LazyLock<RwLock<HashMap<u32, Weak<Remote>>>> = LazyLock::new(RwLock::default);
+/// The loops of this process. A loop's number is its place in here plus [`LOOPS_MAX`] times how many were in that place
+/// before, so a number names one loop and its low bits find it.
+static LOOPS: RwLock<Vec<(u32, Weak<Remote>)>> = RwLock::new(Vec::new());
 
-pub(crate) fn register(id: u32, remote: &Arc<Remote>) {
-    LOOPS.write().unwrap_or_else(PoisonError::into_inner).insert(id, Arc::downgrade(remote));
+/// Gives a loop its number; `None` when there are as many loops as there can be.
+pub(crate) fn register(remote: &Arc<Remote>) -> Option<u32> {
+    let mut loops = LOOPS.write().unwrap_or_else(PoisonError::into_inner);
+    if loops.is_empty() {
+        loops.push((0, Weak::new())); // Numbers begin at one.
+    }
+    let free = loops.iter().skip(1).position(|(_, remote)| remote.strong_count() == 0);
+    let slot = free.map_or(loops.len(), |place| place + 1);
+    if slot >= LOOPS_MAX as usize {
+        return None;
+    }
+    if slot == loops.len() {
+        loops.push((slot as u32, Weak::new()));
+    }
+    let (id, place) = &mut loops[slot];
+    *id = id.wrapping_add(LOOPS_MAX);
+    *place = Arc::downgrade(remote);
+    Some(*id)
 }
 
 pub(crate) fn unregister(id: u32) {
-    LOOPS.write().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    let mut loops = LOOPS.write().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, remote)) = loops.get_mut(slot_of(id)).filter(|(present, _)| *present == id) {
+        *remote = Weak::new();
+    }
 }
 
 fn find(id: u32) -> Option<Arc<Remote>> {
-    LOOPS.read().unwrap_or_else(PoisonError::into_inner).get(&id).and_then(Weak::upgrade)
+    let loops = LOOPS.read().unwrap_or_else(PoisonError::into_inner);
+    loops.get(slot_of(id)).filter(|(present, _)| *present == id).and_then(|(_, remote)| remote.upgrade())
+}
+
+fn slot_of(id: u32) -> usize {
+    (id % LOOPS_MAX) as usize
 }
 
 /// Wakes a fiber of any loop; a local one costs no lock.
 #[inline]
-pub(crate) fn wake(scheduler: u32, fiber: FiberId) {
-    let local = scheduler::with_current(|current| {
-        let hit = current.id == scheduler;
-        if hit {
-            current.wake(fiber);
-        }
-        hit
-    });
-    if local != Some(true)
-        && let Some(remote) = find(scheduler)
-    {
-        remote.send(Message::Wake(fiber));
+pub(crate) fn wake(id: WakeId) {
+    match scheduler::current() {
+        Some(current) if current.id % LOOPS_MAX == id.slot() => current.wake(id.fiber()),
+        _ => wake_elsewhere(id),
+    }
+}
+
+#[cold]
+fn wake_elsewhere(id: WakeId) {
+    let loops = LOOPS.read().unwrap_or_else(PoisonError::into_inner);
+    let remote = loops.get(id.slot() as usize).and_then(|(_, remote)| remote.upgrade());
+    // Sending may be a system call, and a loop that begins or ends should not wait for that.
+    drop(loops);
+    if let Some(remote) = remote {
+        remote.send(Message::Wake(id.fiber()));
     }
 }
 
@@ -128,5 +156,30 @@ impl LoopHandle {
 impl std::fmt::Debug for LoopHandle {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("LoopHandle")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tenfold_reactor::{Reactor, ReactorConfig};
+
+    use super::*;
+
+    #[test]
+    fn a_loop_in_the_place_of_an_ended_one_has_another_number() {
+        let reactor = Reactor::new(&ReactorConfig::default()).unwrap();
+        let first = Arc::new(Remote::new(reactor.waker()));
+        let id = register(&first).unwrap();
+        assert_ne!(slot_of(id), 0, "slots begin at one");
+        assert!(find(id).is_some());
+        unregister(id);
+        assert!(find(id).is_none());
+        // Other tests make loops at the same time, so the place may be taken; the number is never the same.
+        let others: Vec<_> = (0..3).map(|_| Arc::new(Remote::new(reactor.waker()))).collect();
+        let ids: Vec<_> = others.iter().map(|other| register(other).unwrap()).collect();
+        assert!(!ids.contains(&id));
+        assert!(find(id).is_none());
+        assert!(ids.iter().all(|id| find(*id).is_some()));
+        ids.into_iter().for_each(unregister);
     }
 }

@@ -16,7 +16,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -31,8 +30,7 @@ use crate::join::panic_message;
 use crate::park::{self, Unparked, earlier};
 use crate::readiness::Readiness;
 use crate::remote::{self, LoopHandle, Message, Remote};
-use crate::table::{FiberId, Place, Record, State, Table};
-use crate::task::Task;
+use crate::table::{FIBERS_MAX, FiberId, LOOPS_MAX, Place, Record, State, Table, WakeId};
 
 /// Most fibers that run before I/O is looked at again.
 const RESUMES_PER_TURN: usize = 64;
@@ -57,7 +55,7 @@ pub struct RuntimeConfig {
     pub reactor: ReactorConfig,
     /// Usable bytes of a fiber's stack; default 64 KiB. See [`crate::Builder::stack_bytes`] for single fibers.
     pub stack_bytes: usize,
-    /// Most fibers of this thread; default 1,048,576.
+    /// Most fibers of this thread; default 1,048,576, at most 268 million.
     pub fibers_max: usize,
 }
 
@@ -83,9 +81,11 @@ pub(crate) struct Scheduler {
     pub(crate) readiness: Readiness,
     remote: Arc<Remote>,
     messages: RefCell<Vec<Message>>,
-    stacks: RefCell<Vec<(usize, Rc<StackPool>)>>,
-    stack_bytes: usize,
-    fibers_max: usize,
+    /// The stacks of nearly all fibers.
+    stacks: StackPool,
+    /// Those of fibers that asked for another size.
+    stacks_of_size: RefCell<Vec<(usize, StackPool)>>,
+    stack_config: StackConfig,
     trim_armed: Cell<bool>,
     beat: Arc<Beat>,
     _overflow: Option<AltStack>,
@@ -98,19 +98,31 @@ thread_local! {
 }
 
 thread_local! {
-    /// The loop and the running fiber, unless its waits block the thread. Beside `CURRENT`, because every wait looks at it.
-    static PARKING: Cell<Option<(u32, FiberId)>> = const { Cell::new(None) };
+    /// The loop and the running fiber, unless its waits block the thread: then zero. Beside `CURRENT`, because every wait
+    /// looks at it, and one word, because it was written a moment before (see `FiberId`).
+    static PARKING: Cell<u64> = const { Cell::new(0) };
 }
 
 /// The loop and the running fiber, unless its waits block the thread.
 #[inline]
-pub(crate) fn running_that_parks() -> Option<(u32, FiberId)> {
-    PARKING.get()
+pub(crate) fn running_that_parks() -> Option<WakeId> {
+    WakeId::from_word(PARKING.get())
 }
 
-/// Runs `f` on this thread's scheduler, if it has one. `f` must not switch fibers.
+/// Runs `f` on this thread's scheduler, if it has one.
+///
+/// Counted and not borrowed: with `f` inside the thread-local's access neither was inlined, and a
+/// switch through a channel spent an eighth of its time in that call.
 #[inline]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
+    current().map(|scheduler| f(&scheduler))
+}
+
+/// As [`with_current`], for an `f` that neither switches fibers nor runs code of the user's, and whose result is a stack: the
+/// scheduler's count would have to go down while the result is there, and for the panic that the compiler sees in that
+/// it keeps the result in memory instead of registers.
+#[inline]
+pub(crate) fn with_current_borrowed<R>(f: impl FnOnce(&Scheduler) -> R) -> Option<R> {
     CURRENT.with_borrow(|current| current.as_deref().map(|scheduler| f(scheduler)))
 }
 
@@ -152,7 +164,7 @@ impl Runtime {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(main));
             *slot.borrow_mut() = Some(outcome);
         };
-        let id = self.scheduler.start("main", None, Task::default(), main).map_err(|failed| failed.0)?;
+        let id = self.scheduler.start("main", None, None, main).map_err(|failed| failed.0)?;
         self.scheduler.drive(|| self.scheduler.table.borrow_mut().get(id).is_none())?;
         self.scheduler.end()?;
         let outcome = result.borrow_mut().take().expect("the main fiber has ended and left its result");
@@ -196,11 +208,14 @@ impl Drop for Entered {
 
 impl Scheduler {
     fn new(config: &RuntimeConfig) -> Result<Scheduler, RuntimeError> {
-        static IDS: AtomicU32 = AtomicU32::new(1);
+        let stack_config = StackConfig {
+            usable_bytes: config.stack_bytes,
+            stacks_max: config.fibers_max.min(FIBERS_MAX),
+            ..StackConfig::default()
+        };
         let reactor = Reactor::new(&config.reactor)?;
         let remote = Arc::new(Remote::new(reactor.waker()));
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        remote::register(id, &remote);
+        let id = remote::register(&remote).ok_or(RuntimeError::TooManyLoops { loops_max: LOOPS_MAX - 1 })?;
         // Without the handler an overflow is a bare SIGSEGV; where it cannot be installed that is what is left.
         let overflow = tenfold_fiber::overflow::install()
             .and_then(|()| tenfold_fiber::overflow::install_for_thread())
@@ -215,9 +230,9 @@ impl Scheduler {
             readiness: Readiness::default(),
             remote,
             messages: RefCell::default(),
-            stacks: RefCell::default(),
-            stack_bytes: config.stack_bytes,
-            fibers_max: config.fibers_max,
+            stacks: StackPool::new(stack_config.clone())?,
+            stacks_of_size: RefCell::default(),
+            stack_config,
             trim_armed: Cell::new(false),
             beat: Arc::default(),
             _overflow: overflow.ok(),
@@ -239,7 +254,8 @@ impl Scheduler {
     }
 
     pub(crate) fn set_running_inline(&self, inline: bool) {
-        PARKING.set(self.running.get().filter(|_| !inline).map(|fiber| (self.id, fiber)));
+        let parking = self.running.get().filter(|_| !inline);
+        PARKING.set(parking.map_or(0, |fiber| WakeId::new(self.id, fiber).word()));
     }
 
     #[inline]
@@ -256,11 +272,15 @@ impl Scheduler {
         &self,
         name: &'static str,
         stack_bytes: Option<usize>,
-        task: Task,
+        deadline: Option<Instant>,
         f: F,
     ) -> Result<FiberId, (RuntimeError, F)> {
-        match self.take_stack(stack_bytes.unwrap_or(self.stack_bytes)) {
-            Ok(stack) => Ok(self.enlist(Fiber::new(stack, name, f), name, task)),
+        let stack = match stack_bytes {
+            Some(bytes) if bytes != self.stack_config.usable_bytes => self.take_stack_of_size(bytes),
+            _ => self.stacks.take(),
+        };
+        match stack {
+            Ok(stack) => Ok(self.enlist(|| Fiber::new(stack, name, f), name, deadline)),
             Err(error) => Err((error.into(), f)),
         }
     }
@@ -272,7 +292,7 @@ impl Scheduler {
         name: &'static str,
         f: F,
     ) -> Result<(), (RuntimeError, F)> {
-        let stack = match self.take_stack(self.stack_bytes) {
+        let stack = match self.stacks.take() {
             Ok(stack) => stack,
             Err(error) => return Err((error.into(), f)),
         };
@@ -281,8 +301,9 @@ impl Scheduler {
     }
 
     /// Takes a stack before there is anything to run on it.
-    pub(crate) fn reserve(&self) -> Result<tenfold_fiber::Stack, RuntimeError> {
-        Ok(self.take_stack(self.stack_bytes)?)
+    #[inline]
+    pub(crate) fn reserve(&self) -> Result<tenfold_fiber::Stack, FiberError> {
+        self.stacks.take()
     }
 
     /// Starts a fiber on a stack from [`Scheduler::reserve`]. Its panic is logged.
@@ -296,37 +317,34 @@ impl Scheduler {
         let guarded = move || {
             if let Err(panic) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)) {
                 let panic = panic_message(panic.as_ref());
-                tracing::error!(fiber = tenfold_fiber::name().unwrap_or(name), panic, "a fiber panicked");
+                tracing::error!(fiber = tenfold_fiber::name(), panic, "a fiber panicked");
             }
         };
-        self.enlist(Fiber::new(stack, name, guarded), name, Task::default());
+        self.enlist(|| Fiber::new(stack, name, guarded), name, None);
     }
 
     #[inline]
-    fn enlist(&self, fiber: Fiber, name: &'static str, task: Task) -> FiberId {
-        let id = self.table.borrow_mut().insert(fiber, name, task);
+    fn enlist(&self, make: impl FnOnce() -> Fiber, name: &'static str, deadline: Option<Instant>) -> FiberId {
+        let id = self.table.borrow_mut().insert(make, name, deadline);
         self.ready.borrow_mut().push_back(id);
         id
     }
 
-    #[inline]
-    fn take_stack(&self, bytes: usize) -> Result<tenfold_fiber::Stack, FiberError> {
-        let mut pools = self.stacks.borrow_mut();
+    #[cold]
+    fn take_stack_of_size(&self, bytes: usize) -> Result<tenfold_fiber::Stack, FiberError> {
+        let mut pools = self.stacks_of_size.borrow_mut();
         if let Some((_, pool)) = pools.iter().find(|(size, _)| *size == bytes) {
             return pool.take();
         }
-        let config =
-            StackConfig { usable_bytes: bytes, stacks_max: self.fibers_max, ..StackConfig::default() };
-        let pool = Rc::new(StackPool::new(config)?);
+        let pool = StackPool::new(StackConfig { usable_bytes: bytes, ..self.stack_config.clone() })?;
         let stack = pool.take();
         pools.push((bytes, pool));
         stack
     }
 
-    /// Gives a stack back to its pool, which it knows itself.
+    /// A stack has gone back to its pool: sees to it that it does not keep its memory for ever.
     #[inline]
-    fn put_stack(&self, stack: tenfold_fiber::Stack) {
-        drop(stack);
+    fn arm_trim(&self) {
         if !self.trim_armed.replace(true) {
             self.reactor.add_timer(self.reactor.now() + TRIM_EVERY, TIMER_TRIM);
         }
@@ -334,7 +352,8 @@ impl Scheduler {
 
     fn trim(&self) {
         let mut busy = self.table.borrow().len() > 1;
-        for (_, pool) in self.stacks.borrow().iter() {
+        let others = self.stacks_of_size.borrow();
+        for pool in std::iter::once(&self.stacks).chain(others.iter().map(|(_, pool)| pool)) {
             pool.trim();
             let stats = pool.stats();
             busy |= stats.warm > stats.in_use;
@@ -506,14 +525,14 @@ impl Scheduler {
             let Some(record) = table.get(id) else { return };
             let Some(place) = record.fiber.take() else { return };
             record.state = State::Running;
-            PARKING.set(if record.task.inline { None } else { Some((self.id, id)) });
+            PARKING.set(if record.task.inline { 0 } else { WakeId::new(self.id, id).word() });
             (place, record.name)
         };
         self.running.set(Some(id));
         self.beat.enter(name);
         let outcome = place.borrow_mut().as_mut().map(Fiber::resume);
         self.running.set(None);
-        PARKING.set(None);
+        PARKING.set(0);
         if outcome == Some(Resume::Suspended) {
             // It was taken from there, so there is nothing to drop.
             self.table.borrow_mut().alive(id).fiber = Some(place);
@@ -524,17 +543,13 @@ impl Scheduler {
 
     #[inline]
     fn finish(&self, id: FiberId, place: Place) {
-        let fiber = place.take();
-        let task = {
-            let mut table = self.table.borrow_mut();
-            table.alive(id).fiber = Some(place);
-            table.remove(id)
-        };
-        if let Some(Ok(stack)) = fiber.map(Fiber::into_stack) {
-            self.put_stack(stack);
-        }
+        // Dropped where it is, which gives its stack back: taken out first it would be copied, and wait for the switch's last
+        // stores (4 ns).
+        *place.borrow_mut() = None;
+        let extra = self.table.borrow_mut().remove(id, place);
+        self.arm_trim();
         // What the task owned is dropped outside of the borrow: its locals' destructors are the user's code.
-        drop(task);
+        drop(extra);
     }
 
     fn read_messages(&self) {

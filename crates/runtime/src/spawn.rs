@@ -8,7 +8,7 @@ use crate::join::{self, JoinHandle};
 use crate::park::{self, Waiter};
 use crate::remote::LoopHandle;
 use crate::scheduler::{self, Scheduler};
-use crate::task::{self, Task};
+use crate::task;
 
 /// Starts `f` on a fiber of this thread, or, where there is no loop, on a thread of its own.
 ///
@@ -30,8 +30,9 @@ pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinH
 ///
 /// # Panics
 /// When this thread runs no loop.
+#[inline]
 pub fn spawn_detached<F: FnOnce() + 'static>(name: &'static str, f: F) -> Result<(), (RuntimeError, F)> {
-    scheduler::with_current(|scheduler| scheduler.start_detached(name, f))
+    scheduler::with_current_borrowed(|scheduler| scheduler.start_detached(name, f))
         .expect("spawn_detached is for fibers of a loop, and this thread runs none")
 }
 
@@ -46,14 +47,20 @@ pub struct Reserved(tenfold_fiber::Stack);
 ///
 /// # Panics
 /// When this thread runs no loop.
+#[inline]
 pub fn reserve() -> Result<Reserved, RuntimeError> {
-    scheduler::with_current(Scheduler::reserve).expect("this thread runs no loop").map(Reserved)
+    match scheduler::with_current_borrowed(Scheduler::reserve) {
+        Some(Ok(stack)) => Ok(Reserved(stack)),
+        Some(Err(error)) => Err(error.into()),
+        None => panic!("this thread runs no loop"),
+    }
 }
 
 impl Reserved {
     /// Starts `f` on the stack. It belongs to the loop that it was taken from.
+    #[inline]
     pub fn spawn(self, name: &'static str, f: impl FnOnce() + 'static) {
-        scheduler::with_current(|scheduler| scheduler.start_on(self.0, name, f));
+        scheduler::with_current_borrowed(|scheduler| scheduler.start_on(self.0, name, f));
     }
 }
 
@@ -124,9 +131,8 @@ impl Builder {
         let mut run = Some(run);
         let started = if park::parks() {
             scheduler::with_current(|scheduler| {
-                let task = Task { deadline, ..Task::default() };
                 let run = run.take().expect("taken once");
-                let id = scheduler.start(name, self.stack_bytes, task, run).map_err(|failed| failed.0)?;
+                let id = scheduler.start(name, self.stack_bytes, deadline, run).map_err(|failed| failed.0)?;
                 Ok(CancelHandle(Target::Fiber { scheduler: scheduler.id, fiber: id }))
             })
         } else {
@@ -157,7 +163,10 @@ fn start_thread(
     }
     builder.spawn(move || {
         mine.adopt_current_thread();
-        task::with(|task| *task = Task { deadline, thread_cancel: Some(mine), ..Task::default() });
+        task::with(|task| {
+            task.deadline = deadline;
+            task.extra_mut().thread_cancel = Some(mine);
+        });
         run();
     })?;
     Ok(CancelHandle(Target::Thread(cancel)))
@@ -173,7 +182,7 @@ impl CancelHandle {
             })
             .flatten();
         }
-        task::with(|task| task.thread_cancel.clone()).map(|thread| CancelHandle(Target::Thread(thread)))
+        task::with(|task| task.thread_cancel()).map(|thread| CancelHandle(Target::Thread(thread)))
     }
 }
 

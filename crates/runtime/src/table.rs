@@ -5,26 +5,50 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use tenfold_fiber::Fiber;
 use tenfold_reactor::TimerId;
 
-use crate::task::Task;
+use crate::task::{Extra, Task};
 
-/// Names a fiber of one scheduler.
+/// Names a fiber of one scheduler: its generation above its index, in the low 54 bits of a word.
+///
+/// One word and not two fields: ids are written, queued and read again within a few nanoseconds, and a processor that
+/// reads a word which was just written as two halves waits until both have left its store buffer (some 5 ns each time).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct FiberId {
-    pub(crate) index: u32,
-    pub(crate) generation: u32,
-}
+pub(crate) struct FiberId(u64);
 
-/// Generations use 27 bits, so that a number fits the reactor's token with room for a kind.
-const GENERATION_MASK: u32 = (1 << 27) - 1;
+/// 268 million fibers, which would be a terabyte of stacks.
+const INDEX_BITS: u32 = 28;
+const INDEX_MASK: u32 = (1 << INDEX_BITS) - 1;
+/// Most fibers of one loop.
+pub(crate) const FIBERS_MAX: usize = INDEX_MASK as usize;
+/// A number fits the reactor's token with room for a kind, and a [`WakeId`] with room for a loop.
+const GENERATION_BITS: u32 = 26;
+const GENERATION_MASK: u32 = (1 << GENERATION_BITS) - 1;
+/// Most loops of one process at the same time, and one: numbers begin at one.
+pub(crate) const LOOPS_MAX: u32 = 1 << (u64::BITS - INDEX_BITS - GENERATION_BITS);
 
 impl FiberId {
     #[inline]
+    pub(crate) fn new(index: u32, generation: u32) -> FiberId {
+        FiberId(u64::from(generation) << INDEX_BITS | u64::from(index))
+    }
+
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        self.0 as u32 & INDEX_MASK
+    }
+
+    #[inline]
+    pub(crate) fn generation(self) -> u32 {
+        (self.0 >> INDEX_BITS) as u32 & GENERATION_MASK
+    }
+
+    #[inline]
     pub(crate) fn pack(self) -> u64 {
-        u64::from(self.generation) << 32 | u64::from(self.index)
+        self.0
     }
 
     pub(crate) fn next_generation(generation: u32) -> u32 {
@@ -33,7 +57,45 @@ impl FiberId {
 
     #[inline]
     pub(crate) fn unpack(packed: u64) -> FiberId {
-        FiberId { index: packed as u32, generation: (packed >> 32) as u32 & GENERATION_MASK }
+        FiberId(packed & ((1 << (INDEX_BITS + GENERATION_BITS)) - 1))
+    }
+}
+
+/// Names a fiber of any scheduler of the process, for a wake-up: the loop's slot above the [`FiberId`]. Never zero, because
+/// slots begin at one.
+///
+/// A slot is used again when its loop has ended, so this may name a fiber of a later loop: a wake-up too many, which
+/// every wait has to expect. What must not go astray (a cancel) carries the loop's whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WakeId(u64);
+
+impl WakeId {
+    #[inline]
+    pub(crate) fn new(scheduler: u32, fiber: FiberId) -> WakeId {
+        WakeId(u64::from(scheduler % LOOPS_MAX) << (INDEX_BITS + GENERATION_BITS) | fiber.0)
+    }
+
+    /// The loop's slot: its number modulo [`LOOPS_MAX`].
+    #[inline]
+    pub(crate) fn slot(self) -> u32 {
+        (self.0 >> (INDEX_BITS + GENERATION_BITS)) as u32
+    }
+
+    #[inline]
+    pub(crate) fn fiber(self) -> FiberId {
+        FiberId::unpack(self.0)
+    }
+
+    /// The word; not zero.
+    #[inline]
+    pub(crate) fn word(self) -> u64 {
+        self.0
+    }
+
+    /// What [`WakeId::word`] gave; `None` for zero.
+    #[inline]
+    pub(crate) fn from_word(word: u64) -> Option<WakeId> {
+        (word != 0).then_some(WakeId(word))
     }
 }
 
@@ -78,22 +140,38 @@ impl Table {
         self.records.len() - self.free.len()
     }
 
+    /// Gives the fiber that `make` makes a number.
+    ///
+    /// A function and not a fiber: it is written where it stays. Made before and moved here it was copied word after word
+    /// having been written, which cost 7 ns of a spawn.
     #[inline]
-    pub(crate) fn insert(&mut self, fiber: Fiber, name: &'static str, task: Task) -> FiberId {
-        if let Some(index) = self.free.pop() {
-            let record = &mut self.records[index as usize];
-            record.state = State::Ready;
-            record.permit = false;
-            record.timed_out = false;
-            match &record.fiber {
-                Some(place) => *place.borrow_mut() = Some(fiber),
-                None => record.fiber = Some(Rc::new(RefCell::new(Some(fiber)))),
-            }
-            record.name = name;
-            record.task = task;
-            return FiberId { index, generation: record.generation };
+    pub(crate) fn insert(
+        &mut self,
+        make: impl FnOnce() -> Fiber,
+        name: &'static str,
+        deadline: Option<Instant>,
+    ) -> FiberId {
+        let Some(&index) = self.free.last() else { return self.insert_new(make(), name, deadline) };
+        let record = &mut self.records[index as usize];
+        {
+            let mut place = record.fiber.as_ref().expect("a free record keeps its place").borrow_mut();
+            // Said, so that the compiler need not keep the new one somewhere while an old one is dropped.
+            assert!(place.is_none(), "the fiber of a free record is gone");
+            *place = Some(make());
         }
-        let index = u32::try_from(self.records.len()).expect("fewer than 2^32 fibers fit in memory");
+        record.state = State::Ready;
+        record.permit = false;
+        record.timed_out = false;
+        record.name = name;
+        record.task.deadline = deadline;
+        self.free.pop();
+        FiberId::new(index, record.generation)
+    }
+
+    #[cold]
+    fn insert_new(&mut self, fiber: Fiber, name: &'static str, deadline: Option<Instant>) -> FiberId {
+        let index = self.records.len() as u32;
+        assert!(index < INDEX_MASK, "fewer than 2^28 fibers fit in memory");
         self.records.push(Record {
             generation: 0,
             state: State::Ready,
@@ -102,39 +180,65 @@ impl Table {
             timer: None,
             fiber: Some(Rc::new(RefCell::new(Some(fiber)))),
             name,
-            task,
+            task: Task { deadline, ..Task::default() },
         });
-        FiberId { index, generation: 0 }
+        FiberId::new(index, 0)
     }
 
     #[inline]
     pub(crate) fn get(&mut self, id: FiberId) -> Option<&mut Record> {
-        self.records.get_mut(id.index as usize).filter(|record| record.generation == id.generation)
+        self.records.get_mut(id.index() as usize).filter(|record| record.generation == id.generation())
     }
 
     /// The record of a fiber that is known to be alive because it runs.
     #[inline]
     pub(crate) fn alive(&mut self, id: FiberId) -> &mut Record {
-        let record = &mut self.records[id.index as usize];
-        debug_assert_eq!(record.generation, id.generation, "a running fiber has a record");
+        let record = &mut self.records[id.index() as usize];
+        debug_assert_eq!(record.generation, id.generation(), "a running fiber has a record");
         record
     }
 
     /// Frees a fiber's number; what the record owned is returned, to be dropped outside the borrow.
     #[inline]
-    pub(crate) fn remove(&mut self, id: FiberId) -> Option<Task> {
-        let record = self.get(id)?;
+    pub(crate) fn remove(&mut self, id: FiberId, place: Place) -> Option<Box<Extra>> {
+        let record = self.alive(id);
         record.generation = FiberId::next_generation(record.generation);
-        let task = std::mem::take(&mut record.task);
-        self.free.push(id.index);
-        Some(task)
+        record.fiber = Some(place);
+        record.task.cancelled = false;
+        record.task.inline = false;
+        let extra = record.task.extra.take();
+        self.free.push(id.index());
+        extra
     }
 
     pub(crate) fn ids(&self) -> Vec<FiberId> {
         let has_fiber = |record: &Record| record.fiber.as_ref().is_some_and(|place| place.borrow().is_some());
         let occupied = self.records.iter().enumerate().filter(|(_, record)| has_fiber(record));
-        occupied
-            .map(|(index, record)| FiberId { index: index as u32, generation: record.generation })
-            .collect()
+        occupied.map(|(index, record)| FiberId::new(index as u32, record.generation)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wake_id_gives_back_the_loops_slot_and_the_fiber() {
+        for (index, generation) in [(0, 0), (INDEX_MASK, GENERATION_MASK), (7, 1)] {
+            let fiber = FiberId::new(index, generation);
+            assert_eq!((fiber.index(), fiber.generation()), (index, generation));
+            assert_eq!(FiberId::unpack(fiber.pack()), fiber);
+            for id in [1, LOOPS_MAX - 1, 3 * LOOPS_MAX + 5] {
+                let wake = WakeId::new(id, fiber);
+                assert_eq!((wake.slot(), wake.fiber()), (id % LOOPS_MAX, fiber));
+                assert_eq!(WakeId::from_word(wake.word()), Some(wake));
+            }
+        }
+        assert_eq!(WakeId::from_word(0), None);
+    }
+
+    #[test]
+    fn the_generation_after_the_last_is_the_first() {
+        assert_eq!(FiberId::next_generation(GENERATION_MASK), 0);
     }
 }

@@ -18,11 +18,32 @@ pub(crate) struct Task {
     pub(crate) cancelled: bool,
     /// Waits block the thread although there is a fiber: see [`crate::park::inline`].
     pub(crate) inline: bool,
+    /// What few tasks have; apart, so that starting and ending the others touches one word of it.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// The rare part of a [`Task`].
+#[derive(Default)]
+pub(crate) struct Extra {
     /// How another thread cancels this one; plain threads only.
     pub(crate) thread_cancel: Option<Arc<ThreadCancel>>,
     /// Ends waits of a plain thread when it becomes readable: see [`crate::park::interruptible`].
     pub(crate) interrupt: Option<Arc<OwnedFd>>,
-    pub(crate) locals: Option<Box<Locals>>,
+    pub(crate) locals: Locals,
+}
+
+impl Task {
+    pub(crate) fn thread_cancel(&self) -> Option<Arc<ThreadCancel>> {
+        self.extra.as_ref()?.thread_cancel.clone()
+    }
+
+    pub(crate) fn interrupt(&self) -> Option<Arc<OwnedFd>> {
+        self.extra.as_ref()?.interrupt.clone()
+    }
+
+    pub(crate) fn extra_mut(&mut self) -> &mut Extra {
+        self.extra.get_or_insert_default()
+    }
 }
 
 /// Values of [`crate::Local`], by the key's address.
@@ -30,7 +51,7 @@ pub(crate) type Locals = Vec<(usize, Rc<dyn Any>)>;
 
 thread_local! {
     static PLAIN: RefCell<Task> = const {
-        RefCell::new(Task { deadline: None, cancelled: false, inline: false, thread_cancel: None, interrupt: None, locals: None })
+        RefCell::new(Task { deadline: None, cancelled: false, inline: false, extra: None })
     };
 }
 
