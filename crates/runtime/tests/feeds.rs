@@ -55,7 +55,8 @@ fn news() -> (Sender<Roused>, Receiver<Roused>) {
 
 /// Lets a connection rest, and says that it must be able to.
 fn rest(feed: Option<FeedId>, stream: &TcpStream, told: &Sender<Roused>, until: Duration) {
-    let rested = feed::rest(feed, stream.socket(), Box::new(Sleeper(told.clone())), Instant::now() + until);
+    let feed = feed.unwrap_or_else(|| feed::open(stream.socket()));
+    let rested = feed::rest(feed, Box::new(Sleeper(told.clone())), until);
     assert!(rested.is_ok(), "nothing has come yet");
 }
 
@@ -139,7 +140,7 @@ fn a_connection_with_unread_bytes_does_not_rest() {
         client.write_all(b"b").unwrap();
         // The loop takes it in while we wait for something else.
         tenfold_runtime::sleep(SHORT);
-        let refused = feed::rest(Some(id), server.socket(), Box::new(Sleeper(told)), Instant::now() + LONG);
+        let refused = feed::rest(id, Box::new(Sleeper(told)), LONG);
         assert!(refused.is_err());
         let mut buf = [0; 4];
         assert_eq!(feed::read(id, &mut buf, None).unwrap(), 1);
@@ -256,8 +257,7 @@ fn a_fiber_may_be_started_by_a_rouse() {
     on_fibers(|| {
         let (mut client, server) = pair();
         let (sender, receiver) = channel(1);
-        let until = Instant::now() + LONG;
-        assert!(feed::rest(None, server.socket(), Box::new(Starts(sender)), until).is_ok());
+        assert!(feed::rest(feed::open(server.socket()), Box::new(Starts(sender)), LONG).is_ok());
         drop(server);
         client.write_all(b"GET").unwrap();
         assert_eq!(receiver.recv().unwrap(), b"GET");
