@@ -1,6 +1,6 @@
 //! The scheduler of one thread: a run queue of fibers over a reactor.
 //!
-//! One turn of its loop, run by the thread that called [`Runtime::run`]:
+//! One turn of its loop, run by the thread that called [`crate::Runtime::run`]:
 //!
 //! ```text
 //!   resume ready fibers, first in first out, at most 64 or 500 µs
@@ -16,21 +16,22 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tenfold_fiber::overflow::AltStack;
-use tenfold_fiber::trace::TracedThread;
 use tenfold_fiber::{Beat, Fiber, FiberError, Resume, StackConfig, StackPool};
-use tenfold_reactor::{Event, Reactor, ReactorConfig};
+use tenfold_reactor::{Event, Reactor};
 
 use crate::error::RuntimeError;
 use crate::feed::Feeds;
 use crate::join::panic_message;
+use crate::main_loop::RuntimeConfig;
 use crate::park::{self, Unparked, earlier};
 use crate::readiness::Readiness;
 use crate::remote::{self, LoopHandle, Message, Remote};
 use crate::table::{FIBERS_MAX, FiberId, LOOPS_MAX, Place, Record, State, Table, WakeId};
+use crate::watched::{Watched, watch};
 
 /// Most fibers that run before I/O is looked at again.
 const RESUMES_PER_TURN: usize = 64;
@@ -47,29 +48,6 @@ const END_GRACE: Duration = Duration::from_secs(5);
 const TIMER_WAKER: u64 = 1 << 61;
 const TIMER_FEED: u64 = 1 << 62;
 const TIMER_TRIM: u64 = 1 << 63;
-
-/// How a runtime is made.
-#[derive(Clone, Debug)]
-pub struct RuntimeConfig {
-    /// The reactor's settings.
-    pub reactor: ReactorConfig,
-    /// Usable bytes of a fiber's stack; default 64 KiB. See [`crate::Builder::stack_bytes`] for single fibers.
-    pub stack_bytes: usize,
-    /// Most fibers of this thread; default 1,048,576, at most 268 million.
-    pub fibers_max: usize,
-}
-
-impl Default for RuntimeConfig {
-    fn default() -> Self {
-        RuntimeConfig { reactor: ReactorConfig::default(), stack_bytes: 64 << 10, fibers_max: 1 << 20 }
-    }
-}
-
-/// Runs fibers on the calling thread.
-#[derive(Debug)]
-pub struct Runtime {
-    scheduler: Rc<Scheduler>,
-}
 
 pub(crate) struct Scheduler {
     pub(crate) id: u32,
@@ -139,56 +117,13 @@ pub(crate) fn current() -> Option<Rc<Scheduler>> {
     CURRENT.with_borrow(|current| current.as_deref().cloned())
 }
 
-impl Runtime {
-    /// Makes a runtime for the calling thread.
-    ///
-    /// # Errors
-    /// When the kernel refuses what a reactor or the stacks need.
-    pub fn new(config: &RuntimeConfig) -> Result<Runtime, RuntimeError> {
-        Ok(Runtime { scheduler: Rc::new(Scheduler::new(config)?) })
-    }
-
-    /// Runs `main` on a fiber, and everything that it starts, until it returns. Fibers that are alive then are cancelled,
-    /// and get five seconds to end; what ignores that is leaked, stack and all.
-    ///
-    /// # Errors
-    /// [`RuntimeError::Nested`] when this thread runs a loop already.
-    ///
-    /// # Panics
-    /// With the panic of `main`.
-    pub fn run<T: 'static>(&self, main: impl FnOnce() -> T + 'static) -> Result<T, RuntimeError> {
-        let _entered = Entered::enter(&self.scheduler)?;
-        let result = Rc::new(RefCell::new(None));
-        let slot = result.clone();
-        let main = move || {
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(main));
-            *slot.borrow_mut() = Some(outcome);
-        };
-        let id = self.scheduler.start("main", None, None, main).map_err(|failed| failed.0)?;
-        self.scheduler.drive(|| self.scheduler.table.borrow_mut().get(id).is_none())?;
-        self.scheduler.end()?;
-        let outcome = result.borrow_mut().take().expect("the main fiber has ended and left its result");
-        outcome.map_or_else(|panic| std::panic::resume_unwind(panic), Ok)
-    }
-
-    /// `"io_uring"` or `"epoll"`.
-    pub fn backend_name(&self) -> &'static str {
-        self.scheduler.reactor.backend_name()
-    }
-
-    /// A way to this loop for other threads.
-    pub fn handle(&self) -> LoopHandle {
-        LoopHandle(self.scheduler.remote.clone())
-    }
-}
-
 /// Makes the scheduler the thread's own for as long as it lives.
-struct Entered {
+pub(crate) struct Entered {
     _watched: Option<Arc<Watched>>,
 }
 
 impl Entered {
-    fn enter(scheduler: &Rc<Scheduler>) -> Result<Entered, RuntimeError> {
+    pub(crate) fn enter(scheduler: &Rc<Scheduler>) -> Result<Entered, RuntimeError> {
         CURRENT.with_borrow_mut(|current| match current {
             Some(_) => Err(RuntimeError::Nested),
             None => {
@@ -207,7 +142,7 @@ impl Drop for Entered {
 }
 
 impl Scheduler {
-    fn new(config: &RuntimeConfig) -> Result<Scheduler, RuntimeError> {
+    pub(crate) fn new(config: &RuntimeConfig) -> Result<Scheduler, RuntimeError> {
         let stack_config = StackConfig {
             usable_bytes: config.stack_bytes,
             stacks_max: config.fibers_max.min(FIBERS_MAX),
@@ -463,7 +398,9 @@ impl Scheduler {
         self.beat.enter(name);
     }
 
-    fn drive(&self, is_over: impl Fn() -> bool) -> Result<(), RuntimeError> {
+    /// Turns until that fiber has ended.
+    pub(crate) fn drive_to_end_of(&self, main: FiberId) -> Result<(), RuntimeError> {
+        let is_over = || self.table.borrow_mut().get(main).is_none();
         while !is_over() {
             self.turn(None, &is_over)?;
         }
@@ -471,7 +408,7 @@ impl Scheduler {
     }
 
     /// Cancels what is left and lets it end.
-    fn end(&self) -> Result<(), RuntimeError> {
+    pub(crate) fn end(&self) -> Result<(), RuntimeError> {
         self.feeds.stop_all(self);
         // Not in the head of the loop: a borrow there would last over it.
         let ids = self.table.borrow().ids();
@@ -618,29 +555,4 @@ impl std::fmt::Debug for Scheduler {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Scheduler").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// A loop as the watchdog sees it.
-#[derive(Debug)]
-pub struct Watched {
-    /// What runs on it, and since which turn.
-    pub beat: Arc<Beat>,
-    /// Its thread, for a stack trace.
-    pub thread: TracedThread,
-}
-
-static WATCHED: Mutex<Vec<Weak<Watched>>> = Mutex::new(Vec::new());
-
-fn watch(beat: &Arc<Beat>) -> Option<Arc<Watched>> {
-    let thread = tenfold_fiber::trace::register_thread().ok()?;
-    let watched = Arc::new(Watched { beat: beat.clone(), thread });
-    let mut all = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-    all.retain(|loop_| loop_.strong_count() > 0);
-    all.push(Arc::downgrade(&watched));
-    Some(watched)
-}
-
-/// All loops of this process that run at the moment.
-pub fn watched_loops() -> Vec<Arc<Watched>> {
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).iter().filter_map(Weak::upgrade).collect()
 }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tenfold_fiber::{BeatSample, trace};
 
 use crate::error::RuntimeError;
-use crate::scheduler::{Watched, watched_loops};
+use crate::watched::{Watched, watched_loops};
 
 /// Shortest time between two looks.
 const LOOK_EVERY_MIN: Duration = Duration::from_millis(5);
