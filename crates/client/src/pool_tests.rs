@@ -1,3 +1,5 @@
+//! The pool's bound, its line, and what becomes of idle connections.
+
 use std::sync::mpsc;
 
 use super::*;
