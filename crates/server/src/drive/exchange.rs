@@ -96,8 +96,9 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
             return Ok(after);
         }
         Outcome::Again(came) => {
+            // The offsets of the parsed head count from the input's start, so it need not be parsed again.
             input.append(&came);
-            return Ok(After::KeepAlive);
+            return one(conn, work, head_bytes);
         }
         Outcome::Upgrade(upgrade) => {
             input.consume(head_bytes);
