@@ -3,20 +3,16 @@
 //! A handler does not know its model: the same one is called on a thread, in a process or on a fiber. Plain ones wait by
 //! waiting, `async` ones are driven by [`block_on`] wherever a plain one would run.
 
-mod block_on;
-
 use std::marker::PhantomData;
 use std::time::Duration;
 
-use tenfold_runtime::park::{self, Unparked};
+pub use tenfold_runtime::block_on;
 
 use crate::context::Context;
 use crate::error::Error;
 use crate::extract::FromRequest;
 use crate::respond::{IntoResponse, Response};
 use crate::state::Need;
-
-pub use block_on::block_on;
 
 /// A function that answers requests.
 ///
@@ -169,11 +165,7 @@ fn needs_of(extractors: &[fn() -> Vec<Need>]) -> Vec<Need> {
 fn answer_of(future: impl Future<Output: IntoResponse>) -> Response {
     match block_on(future) {
         Ok(answer) => answer.into_response(),
-        Err(ended) => match park::check(ended) {
-            Err(error) => Error::from(error).into_response(),
-            // `block_on` only fails for the two reasons that are errors.
-            Ok(()) => unreachable!("a wake-up does not end a future: {:?}", Unparked::Woken),
-        },
+        Err(ended) => Error::from(std::io::Error::from(ended)).into_response(),
     }
 }
 

@@ -1,9 +1,13 @@
 //! Functions of all shapes are handlers, and their arguments and ends behave.
 
+use std::future::{pending, poll_fn};
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use tenfold_runtime::Runtime;
+use tenfold_runtime::sync::WaitError;
 
 use super::*;
 use crate::context::testing::{Asked, text_of};
@@ -113,4 +117,47 @@ fn a_deadline_ends_an_async_handler_with_504() {
         Asked::get("/a").call(async || std::future::pending::<&str>().await)
     });
     assert_eq!(answer.status(), 504);
+}
+
+/// Is ready at the second poll, which another thread asks for.
+fn woken_from_elsewhere() -> impl Future<Output = &'static str> {
+    let mut asked = false;
+    poll_fn(move |context| {
+        if asked {
+            return Poll::Ready("woken");
+        }
+        asked = true;
+        let waker = context.waker().clone();
+        std::thread::spawn(move || waker.wake());
+        Poll::Pending
+    })
+}
+
+fn pending_until_the_deadline() -> std::result::Result<(), WaitError> {
+    tenfold_runtime::deadline(Duration::from_millis(5), || block_on(pending::<()>()))
+}
+
+#[test]
+fn a_future_is_woken_from_another_thread_on_a_thread_and_on_a_fiber() {
+    assert_eq!(block_on(woken_from_elsewhere()), Ok("woken"));
+    let runtime = Runtime::new(&Default::default()).unwrap();
+    assert_eq!(runtime.run(|| block_on(woken_from_elsewhere())).unwrap(), Ok("woken"));
+}
+
+#[test]
+fn a_future_that_wakes_itself_goes_on_at_once() {
+    let mut polls = 0;
+    let yielding = poll_fn(|context| {
+        polls += 1;
+        context.waker().wake_by_ref();
+        if polls == 3 { Poll::Ready(polls) } else { Poll::Pending }
+    });
+    assert_eq!(block_on(yielding), Ok(3));
+}
+
+#[test]
+fn the_deadline_ends_a_future_on_a_thread_and_on_a_fiber() {
+    assert_eq!(pending_until_the_deadline(), Err(WaitError::TimedOut));
+    let runtime = Runtime::new(&Default::default()).unwrap();
+    assert_eq!(runtime.run(pending_until_the_deadline).unwrap(), Err(WaitError::TimedOut));
 }
