@@ -58,11 +58,6 @@ impl Latency {
         }
     }
 
-    /// Forgets everything; the memory stays.
-    pub(crate) fn clear(&mut self) {
-        self.nanos.reset();
-    }
-
     /// How many were recorded.
     pub fn count(&self) -> u64 {
         self.nanos.len()

@@ -170,6 +170,27 @@ impl Errors {
     }
 }
 
+impl Errors {
+    pub(crate) fn add(&mut self, other: &Errors) {
+        self.connect += other.connect;
+        self.closed += other.closed;
+        self.timeout += other.timeout;
+        self.protocol += other.protocol;
+        self.status += other.status;
+        self.body += other.body;
+        self.overflow += other.overflow;
+    }
+}
+
+impl EventCounts {
+    pub(crate) fn add(&mut self, other: &EventCounts) {
+        self.events += other.events;
+        self.per_connection_min = self.per_connection_min.min(other.per_connection_min);
+        self.per_connection_max = self.per_connection_max.max(other.per_connection_max);
+        self.gaps.add(&other.gaps);
+    }
+}
+
 impl LoadOutcome {
     /// Successes of all targets.
     pub fn successes(&self) -> u64 {
