@@ -6,6 +6,8 @@
 
 pub mod load;
 
+pub mod units;
+
 mod error;
 
 pub use error::Error;

@@ -18,6 +18,7 @@ mod target;
 
 mod latency;
 mod outcome;
+mod text;
 
 pub use latency::Latency;
 pub use outcome::{

@@ -257,6 +257,8 @@ impl TargetSpec {
 }
 
 impl Shape {
+    /// Most connections of an open loop unless given.
+    pub const CONNECTIONS_MAX_DEFAULT: usize = 10_000;
     /// Most requests under way on one connection.
     pub const PIPELINE_MAX: usize = 1_024;
     /// Most requests a second.
@@ -352,7 +354,7 @@ fn default_method() -> String {
 }
 
 fn default_connections_max() -> usize {
-    10_000
+    Shape::CONNECTIONS_MAX_DEFAULT
 }
 
 fn one() -> usize {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenfold_server::Settings;
 
+use super::load::LoadOptions;
 use super::{Error, config, program_name};
 
 /// What the user has asked for.
@@ -40,6 +41,8 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Drive load at a server and measure its answers.
+    Load(Box<LoadOptions>),
 }
 
 #[derive(Args, Default)]
