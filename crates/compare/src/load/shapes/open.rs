@@ -72,7 +72,7 @@ pub(super) fn request(job: &Job, due: Instant, connection: Option<Connection>) -
         }
     }
     // The server may have closed it while it rested: that is its right, and the next one is opened within the request's time.
-    let resting = connection.and_then(|mut resting| resting.is_alive().then_some(resting));
+    let resting = connection.filter(Connection::is_alive);
     let mut connection = match resting.map_or_else(|| job.open(due + job.timeout), Ok) {
         Ok(connection) => connection,
         Err(failure) => {
