@@ -1,10 +1,11 @@
 //! Measures instead of believing: drives load at a server and says what came back, how fast, and at what cost.
 //!
-//! In scope: the load generator ([`load`]). Out of scope: serving; how a handler runs is the business of `tenfold-server`.
+//! In scope: the load generator ([`load`]) and the arithmetic of capacity ([`plan`]). Out of scope: serving; how a handler runs is the business of `tenfold-server`.
 
 #![forbid(unsafe_code)]
 
 pub mod load;
+pub mod plan;
 
 pub mod units;
 

@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenfold_server::Settings;
 
 use super::load::LoadOptions;
+use super::plan::PlanOptions;
 use super::{Error, config, program_name};
 
 /// What the user has asked for.
@@ -43,6 +44,8 @@ pub(crate) enum Command {
     },
     /// Drive load at a server and measure its answers.
     Load(Box<LoadOptions>),
+    /// Reckon how many requests fit through, and what that takes.
+    Plan(Box<PlanOptions>),
 }
 
 #[derive(Args, Default)]
