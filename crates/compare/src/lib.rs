@@ -12,3 +12,8 @@ pub mod units;
 mod error;
 
 pub use error::Error;
+
+/// The guide's examples of this crate, run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/load.md")]
+pub struct LoadPage;

@@ -132,7 +132,8 @@ impl Plan {
         self.cpu_per_request.map(|cpu| whole(rate * cpu.as_secs_f64() / BUSY_MAX))
     }
 
-    /// Memory when each request holds a process; a thread of `workers` processes; a fiber of `workers` processes.
+    /// Memory when each request holds a process; a thread; a fiber. Threads and fibers live in one process for each processor,
+    /// or in as many as there are workers, if those are fewer.
     pub fn memory(&self, concurrency: f64) -> [u64; 3] {
         let count = whole(concurrency);
         let base = self.workers.min(self.cores) * self.memory_per_worker;
@@ -194,7 +195,7 @@ impl Plan {
         let _ = writeln!(text, "\nThe waits overlap, and only running needs a processor");
         let (Some(most), Some(waiting)) = (self.rate_of_processors(), self.share_of_waiting()) else {
             line(text, "limit", "the processors: give --cpu-per-request to know it".into());
-            let example = self.latency / 10;
+            let example = self.latency / 100;
             let rate = units::count(self.cores as f64 / example.as_secs_f64());
             let of = units::duration(example);
             line(text, "for example", format!("{of} of CPU in each request: {rate} requests/s"));

@@ -309,13 +309,18 @@ fn threads_divide_the_load_and_the_warm_up_is_left_out() {
 #[test]
 fn a_run_that_is_stopped_gives_what_it_has() {
     // One answer for each connection, then silence.
-    let url = serve(|number, stream| number >= 2 || stream.write_all(OK).is_ok());
+    let (silent, is_silent) = std::sync::mpsc::channel();
+    let url = serve(move |number, stream| match number >= 2 {
+        true => silent.send(()).is_ok(),
+        false => stream.write_all(OK).is_ok(),
+    });
     let stop = Arc::new(AtomicBool::new(false));
     let spec = spec(&url, closed(2), 60_000);
     let told = stop.clone();
     let started = Instant::now();
     let thread = std::thread::spawn(move || load::run(&spec, &told).unwrap());
-    std::thread::sleep(Duration::from_millis(300));
+    // Both connections wait for their second answer.
+    (0..2).for_each(|_| is_silent.recv().unwrap());
     stop.store(true, Ordering::Relaxed);
     let mut outcome = thread.join().unwrap();
     assert!(outcome.interrupted && started.elapsed() < Duration::from_secs(30));
