@@ -114,7 +114,8 @@ impl Wheel {
         (0..LEVELS).filter(|&level| self.occupied[level] != 0).map(|level| self.slot_time(level)).min()
     }
 
-    /// Moves time forward and appends the values of all timers that are due, in order of their deadlines' ticks.
+    /// Moves time forward and appends the values of all timers that are due, in order of their deadlines' ticks and,
+    /// within a tick, in the order in which they were added.
     pub fn advance(&mut self, now_ms: u64, fired: &mut Vec<u64>) {
         while self.now_ms < now_ms {
             let Some(event_ms) = self.next_ms().filter(|&at| at <= now_ms) else {
@@ -132,34 +133,40 @@ impl Wheel {
         }
     }
 
+    /// In the order in which they were added: among a thousand timers of one tick the reverse made whoever waited longest
+    /// wait longest again.
     fn fire(&mut self, slot: usize, fired: &mut Vec<u64>) {
         let mut index = self.detach(0, slot);
         while index != NIL {
             let node = &self.nodes[index as usize];
-            let next = node.next;
+            let newer = node.prev;
             if node.deadline_ms <= self.now_ms {
                 fired.push(node.value);
                 self.release(index);
             } else {
                 self.link(index);
             }
-            index = next;
+            index = newer;
         }
     }
 
     fn cascade(&mut self, level: usize, slot: usize) {
         let mut index = self.detach(level, slot);
         while index != NIL {
-            let next = self.nodes[index as usize].next;
+            let newer = self.nodes[index as usize].prev;
             self.link(index);
-            index = next;
+            index = newer;
         }
     }
 
-    /// Empties a slot and returns its list.
+    /// Empties a slot and returns the oldest timer of its list: newer ones are linked in front, so `prev` leads to them.
     fn detach(&mut self, level: usize, slot: usize) -> u32 {
         self.occupied[level] &= !(1 << slot);
-        std::mem::replace(&mut self.heads[level][slot], NIL)
+        let mut index = std::mem::replace(&mut self.heads[level][slot], NIL);
+        while index != NIL && self.nodes[index as usize].next != NIL {
+            index = self.nodes[index as usize].next;
+        }
+        index
     }
 
     /// The time at which the nearest occupied slot of a level comes up.
@@ -312,6 +319,21 @@ mod tests {
                     "the wheel would sleep past a deadline"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn timers_of_one_tick_fire_in_the_order_in_which_they_were_added() {
+        // 5 ms is in the first level at once, 100 ms and 10 s come down to it over one and two others.
+        for deadline in [5, 100, 10_000] {
+            let mut wheel = Wheel::new();
+            let ids: Vec<TimerId> = (0..10).map(|value| wheel.add(deadline, value)).collect();
+            wheel.cancel(ids[0]);
+            wheel.cancel(ids[4]);
+            wheel.cancel(ids[9]);
+            let mut fired = Vec::new();
+            wheel.advance(deadline, &mut fired);
+            assert_eq!(fired, [1, 2, 3, 5, 6, 7, 8], "at {deadline} ms");
         }
     }
 
