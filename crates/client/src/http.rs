@@ -18,8 +18,9 @@ use crate::error::Error;
 use crate::pool::{Pool, PoolLimits};
 
 use self::connection::Connection;
-use self::origin::{Origin, Url};
+use self::origin::Origin;
 
+pub use origin::Url;
 pub use request::RequestBuilder;
 pub use response::Response;
 

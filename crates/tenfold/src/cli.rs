@@ -6,6 +6,8 @@
 mod arguments;
 mod banner;
 mod config;
+mod load;
+mod plan;
 mod table;
 
 use std::fmt;
@@ -41,7 +43,7 @@ pub enum Error {
 
 /// Gives an [`App`] a command line.
 pub trait Main {
-    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`.
+    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `load`, `plan`.
     ///
     /// Returns after an ordered stop. In every other case the process ends here, with exit code 2 for a mistake of the user
     /// and 1 for a failure.
@@ -90,6 +92,8 @@ pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
     let outcome = match asked.command {
         Command::Models => print_models(),
         Command::Check { file } => check(&file, make),
+        Command::Load(options) => load::run(&options),
+        Command::Plan(options) => plan::run(&options),
         Command::Serve(options) => options.settings().and_then(|settings| {
             banner::start_log(options.log);
             serve(&settings, make)

@@ -9,7 +9,7 @@
 //!         .get("/", || "Hello, world!")
 //!         .get("/wait/{n}", wait)
 //!         .lane("reports", Lane::pool(4).queue(64).wait(secs(2)), |r| r.get("/reports/{id}", report))
-//!         .main() // the command line: serve, models, check
+//!         .main() // the command line: serve, load, plan, models, check
 //! }
 //!
 //! fn wait(Path(n): Path<u64>) -> String {

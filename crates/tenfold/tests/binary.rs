@@ -145,3 +145,103 @@ fn a_comment_is_written_and_comes_back_escaped() {
     assert!(server.get("/articles/1").1.contains("1 &lt; 2"));
     assert_eq!(post("name=&text=x").status(), 422);
 }
+
+#[test]
+fn load_measures_a_server_and_its_exit_code_says_whether_anything_came_back() {
+    let server = Server::start("load", &["--model", "fiber"]);
+    let url = format!("{}/hello", server.url);
+    let short = ["--seconds", "200ms", "--warm-up", "0"];
+    let json = server.directory.join("outcome.json");
+    let file = json.to_str().unwrap();
+    let output = run(&[&["load", url.as_str(), "--connections", "4", "--json", file], &short[..]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    for word in ["requests/s", "p99.9", "The generator used"] {
+        assert!(text.contains(word), "{word} in {text}");
+    }
+    let outcome: serde_json::Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let target = &outcome["targets"][0];
+    assert_eq!(target["latency"]["count"], target["successes"]);
+    assert_eq!(target["connections_opened"], 4);
+
+    let missing = format!("{}/nothing-here", server.url);
+    let output = run(&[&["load", missing.as_str(), "--rate", "100"], &short[..]].concat());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("status 404"), "{text}");
+    let output = run(&[&["load", missing.as_str(), "--expect-status", "404"], &short[..]].concat());
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn load_does_what_a_specification_says_and_answers_in_json() {
+    let server = Server::start("spec", &["--model", "fiber"]);
+    let spec = format!(
+        r#"{{ "targets": [{{ "url": "{}/hello", "shape": {{ "at_once": {{ "requests": 5 }} }} }}] }}"#,
+        server.url
+    );
+    let mut child = Command::new(BINARY)
+        .args(["load", "--spec", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), spec.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(outcome["targets"][0]["timeline"].as_array().unwrap().len(), 5);
+}
+
+#[test]
+fn an_interrupted_load_tells_what_it_has_measured() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let child = Command::new(BINARY)
+        .args(["load", &url, "--connections", "1", "--seconds", "60", "--warm-up", "0"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.is_empty()));
+    std::io::Write::write_all(&mut stream, answer).unwrap();
+    // The second request says that the answer to the first one was counted.
+    assert!(lines.any(|line| line.is_empty()));
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    assert!(text.contains("Interrupted"), "{text}");
+}
+
+#[test]
+fn a_wrong_option_of_load_or_plan_is_one_line() {
+    for wrong in [
+        &["load"][..],
+        &["load", "https://127.0.0.1/"],
+        &["load", "http://127.0.0.1/", "--seconds", "soon"],
+        &["load", "http://127.0.0.1/", "--connections", "0"],
+        &["load", "http://127.0.0.1/", "--rate", "-1"],
+        &["load", "http://127.0.0.1/", "--header", "nothing"],
+        &["load", "http://127.0.0.1/", "--cpu", "1000"],
+        &["load", "http://127.0.0.1/", "--close", "--pipeline", "2"],
+        &["load", "--spec", "/nonexistent"],
+        &["plan"],
+        &["plan", "--latency", "soon"],
+        &["plan", "--latency", "1ms", "--cpu-per-request", "2ms"],
+        &["plan", "--from", "/nonexistent"],
+    ] {
+        let output = run(wrong);
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{wrong:?}: {error}");
+        assert!(output.stdout.is_empty(), "{wrong:?}");
+    }
+}
+
+#[test]
+fn plan_knows_littles_law() {
+    let output = run(&["plan", "--latency", "200ms", "--workers", "40"]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("= 200 requests/s") && text.contains("17,280,000 requests"), "{text}");
+}

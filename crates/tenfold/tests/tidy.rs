@@ -14,7 +14,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("supervisor", &["scoreboard"]),
     ("server", &["runtime", "http", "supervisor", "scoreboard"]),
     ("client", &["runtime", "http"]),
-    ("tenfold", &["server", "client"]),
+    ("compare", &["runtime", "http", "server", "client", "scoreboard"]),
+    ("tenfold", &["server", "client", "compare"]),
 ];
 
 /// Where unsafe code may be.

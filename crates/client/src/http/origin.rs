@@ -9,9 +9,15 @@ use tenfold_runtime::dns;
 
 use crate::error::Error;
 
-/// A URL, taken apart.
+/// An `http://` URL, taken apart: for callers that speak HTTP on connections of their own.
+///
+/// ```
+/// let url = tenfold_client::http::Url::parse("http://127.0.0.1:8080/a?b")?;
+/// assert_eq!((url.authority(), url.target()), ("127.0.0.1:8080", "/a?b"));
+/// # Ok::<(), tenfold_client::Error>(())
+/// ```
 #[derive(Clone, Debug)]
-pub(crate) struct Url {
+pub struct Url {
     pub(crate) origin: Arc<Origin>,
     /// `/path?query`.
     pub(crate) target: String,
@@ -26,7 +32,11 @@ pub(crate) struct Origin {
 }
 
 impl Url {
-    pub(crate) fn parse(text: &str) -> Result<Url, Error> {
+    /// Takes a URL apart.
+    ///
+    /// # Errors
+    /// [`Error::InvalidUrl`], [`Error::UnsupportedScheme`].
+    pub fn parse(text: &str) -> Result<Url, Error> {
         let invalid = |reason| Error::InvalidUrl { url: text.into(), reason };
         let uri: Uri = text.parse().map_err(|_| invalid("it is no URI"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
@@ -54,6 +64,24 @@ impl Url {
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.starts_with('/') { target.into() } else { format!("/{target}") };
         Ok(Url { origin: Arc::new(Origin { authority, port }), target })
+    }
+
+    /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is 80.
+    pub fn authority(&self) -> &str {
+        &self.origin.authority
+    }
+
+    /// For the request line: `/path?query`.
+    pub fn target(&self) -> &str {
+        &self.target
+    }
+
+    /// The host's addresses, in the resolver's order; at least one.
+    ///
+    /// # Errors
+    /// The resolver's; `NotFound` for a name without an address.
+    pub fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.origin.addresses()
     }
 }
 

@@ -8,6 +8,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenfold_server::Settings;
 
+use super::load::LoadOptions;
+use super::plan::PlanOptions;
 use super::{Error, config, program_name};
 
 /// What the user has asked for.
@@ -40,6 +42,10 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Drive load at a server and measure its answers.
+    Load(Box<LoadOptions>),
+    /// Reckon how many requests fit through, and what that takes.
+    Plan(Box<PlanOptions>),
 }
 
 #[derive(Args, Default)]

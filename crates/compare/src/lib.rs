@@ -1,0 +1,19 @@
+//! Measures instead of believing: drives load at a server and says what came back, how fast, and at what cost.
+//!
+//! In scope: the load generator ([`load`]) and the arithmetic of capacity ([`plan`]). Out of scope: serving; how a handler runs is the business of `tenfold-server`.
+
+#![forbid(unsafe_code)]
+
+pub mod load;
+pub mod plan;
+
+pub mod units;
+
+mod error;
+
+pub use error::Error;
+
+/// The guide's examples of this crate, run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/load.md")]
+pub struct LoadPage;
