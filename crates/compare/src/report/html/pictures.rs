@@ -57,6 +57,10 @@ fn series(workload: &WorkloadReport, points: impl Fn(&Row, &Measured) -> Vec<(f6
 /// Throughput against latency: a curve where one was measured, the rounds' median elsewhere.
 fn throughput(workload: &WorkloadReport) -> Option<String> {
     let has_curve = workload.rows.iter().any(|row| row.curve.len() > 1);
+    // Where the rate is given there is one throughput, and the table has the latency.
+    if !has_curve && !workload.load.contains("closed loop") {
+        return None;
+    }
     let point = |point: &Point| (point.requests_per_second, point.p99_ms);
     let chart = Chart {
         title: "throughput against latency",
