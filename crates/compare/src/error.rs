@@ -33,6 +33,17 @@ pub enum Error {
         /// The kernel's answer.
         source: io::Error,
     },
+    /// The user's mistake, in one line.
+    #[error("{0}")]
+    Usage(String),
+    /// A process of the comparison did not do what it is for.
+    #[error("{part}: {reason}")]
+    Part {
+        /// Which one.
+        part: String,
+        /// What it said.
+        reason: String,
+    },
     /// The runtime could not start.
     #[error("cannot start an event loop: {0}")]
     Runtime(#[from] tenfold_runtime::RuntimeError),
@@ -46,6 +57,6 @@ impl Error {
 
     /// Whether the caller's own words are to blame, which the command line answers with exit code 2.
     pub fn is_usage(&self) -> bool {
-        matches!(self, Error::InvalidSpec { .. } | Error::Json(_))
+        matches!(self, Error::InvalidSpec { .. } | Error::Json(_) | Error::Usage(_))
     }
 }

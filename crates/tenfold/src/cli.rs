@@ -5,6 +5,7 @@
 
 mod arguments;
 mod banner;
+mod compare;
 mod config;
 mod load;
 mod plan;
@@ -43,7 +44,8 @@ pub enum Error {
 
 /// Gives an [`App`] a command line.
 pub trait Main {
-    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `load`, `plan`.
+    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `compare`,
+    /// `load`, `plan`.
     ///
     /// Returns after an ordered stop. In every other case the process ends here, with exit code 2 for a mistake of the user
     /// and 1 for a failure.
@@ -92,6 +94,8 @@ pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
     let outcome = match asked.command {
         Command::Models => print_models(),
         Command::Check { file } => check(&file, make),
+        Command::Compare(options) => compare::run(&options),
+        Command::Part(options) => compare::part(&options, make),
         Command::Load(options) => load::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Serve(options) => options.settings().and_then(|settings| {

@@ -13,10 +13,10 @@ mod transfer;
 
 mod database;
 mod store;
-mod supplier;
 
 use tenfold::Settings;
 use tenfold::cli::{Error, Program, backend_name};
+use tenfold::compare::simulator::Suppliers;
 
 use self::site::Facts;
 use self::store::Store;
@@ -28,7 +28,7 @@ use self::store::Store;
 pub fn program(settings: &Settings) -> Result<Program, Error> {
     let system = |what: &str, error: std::io::Error| Error::System(format!("{what}: {error}"));
     let store = Store::create().map_err(|error| system("cannot make the demo's data", error))?;
-    let suppliers = supplier::bind().map_err(|error| system("cannot bind the suppliers' port", error))?;
+    let suppliers = Suppliers::bind().map_err(|error| system("cannot bind the suppliers' port", error))?;
     let facts = Facts {
         model: settings.model.clone(),
         workers: settings.workers(),

@@ -38,6 +38,7 @@ pub mod prelude;
 use std::time::Duration;
 
 pub use tenfold_client as client;
+pub use tenfold_compare as compare;
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
 pub use tenfold_server::{
@@ -80,6 +81,7 @@ mod guide {
 
     pages! {
         Readme: "../../../README.md",
+        Compare: "../../../docs/compare.md",
         Lanes: "../../../docs/lanes.md",
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenfold_server::Settings;
 
+use super::compare::{CompareOptions, PartOptions};
 use super::load::LoadOptions;
 use super::plan::PlanOptions;
 use super::{Error, config, program_name};
@@ -42,6 +43,11 @@ pub(crate) enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Run the same handlers under every model, drive load at them, and show what each costs.
+    Compare(Box<CompareOptions>),
+    /// What `compare` starts.
+    #[command(name = tenfold_compare::part::WORD, hide = true)]
+    Part(PartOptions),
     /// Drive load at a server and measure its answers.
     Load(Box<LoadOptions>),
     /// Reckon how many requests fit through, and what that takes.

@@ -4,10 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tenfold::client::http::Client;
+use tenfold::compare::simulator::ANSWER;
 use tenfold::runtime::deadline_at;
 use tenfold::{Error, Json, Query, Result, State, StatusCode, ms, scope};
-
-use super::supplier::ANSWER_MS;
 
 /// Slots of a page.
 const SLOTS: u64 = 3;
@@ -112,7 +111,7 @@ fn page(offers: &[Option<Offer>], took: Duration) -> Page {
         asked: SLOTS * SUPPLIERS,
         partial: answered < offers.len(),
         took_ms: (took.as_secs_f64() * 10_000.0).round() / 10.0,
-        in_sequence_ms: SLOTS * SUPPLIERS * ANSWER_MS,
+        in_sequence_ms: SLOTS * SUPPLIERS * ANSWER.as_millis() as u64,
         pid: std::process::id(),
     }
 }

@@ -1,11 +1,11 @@
 //! The front page, the page of an error, and the files around them.
 
 use serde::Serialize;
+use tenfold::compare::simulator::ANSWER;
 use tenfold::prelude::*;
 use tenfold::{Bytes, Failure, MODELS, Result};
 
 use super::site::Facts;
-use super::supplier::ANSWER_MS;
 
 /// How long browsers keep style, script and icon, in seconds.
 const CACHE: &str = "public, max-age=300";
@@ -93,7 +93,11 @@ pub fn front(State(templates): State<Templates>, State(facts): State<Facts>) -> 
         let (connection, handler) = model.layers();
         Row { name: model.name(), connection, handler, known_from: model.known_from() }
     });
-    let page = Front { models: models.collect(), supplier_ms: ANSWER_MS, uptime: duration(uptime_secs()) };
+    let page = Front {
+        models: models.collect(),
+        supplier_ms: ANSWER.as_millis() as u64,
+        uptime: duration(uptime_secs()),
+    };
     render(&templates, "front.html", Some(&facts), page)
 }
 

@@ -1,25 +1,29 @@
-//! The supplier simulator: sixty companies that take 100 ms to name a price, in one small process of their own.
+//! The supplier simulator: companies that take 100 ms to name a price, for the demo's aggregator and for `ads`.
 //!
-//! Its own process, because a model that runs one handler at a time would otherwise wait for itself. It speaks just enough
-//! HTTP for the client in `ads`, on 127.0.0.1 only, and shows the runtime without the server: a fiber per connection.
+//! It speaks just enough HTTP for this project's client.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use tenfold::runtime::net::{TcpListener, TcpStream};
-use tenfold::runtime::{Interest, Runtime, RuntimeConfig, spawn_detached};
-use tenfold::supervisor::{ExitReason, Group, Worker};
-use tenfold::{ms, secs, sleep};
+use tenfold_runtime::net::{TcpListener, TcpStream};
+use tenfold_runtime::{Interest, Runtime, RuntimeConfig, sleep, spawn_detached};
+use tenfold_server::supervisor::{ExitReason, Group, Worker};
 
-/// How long a supplier thinks, in milliseconds.
-pub const ANSWER_MS: u64 = 100;
+use super::{accept, bind};
 
-/// How long a slow one thinks, in milliseconds: longer than the aggregator waits.
-pub const SLOW_ANSWER_MS: u64 = 400;
+/// How long a supplier thinks.
+pub const ANSWER: Duration = Duration::from_millis(100);
+
+/// How long a slow one thinks: longer than the demo's aggregator waits.
+pub const SLOW_ANSWER: Duration = Duration::from_millis(400);
 
 /// Most bytes of a request; ours have about 150.
 const REQUEST_BYTES_MAX: usize = 2 << 10;
+
+/// A connection that is silent for longer is closed.
+const READ_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The bound port, before the fork.
 #[derive(Debug)]
@@ -28,66 +32,58 @@ pub struct Suppliers {
     url: String,
 }
 
-/// Binds a free port of 127.0.0.1, so that the workers know the address from the start.
-pub fn bind() -> io::Result<Suppliers> {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
-    listener.set_nonblocking(true)?;
-    let url = format!("http://{}", listener.local_addr()?);
-    Ok(Suppliers { listener, url })
-}
-
 impl Suppliers {
+    /// Binds a free port of 127.0.0.1, so that who asks knows the address from the start.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn bind() -> io::Result<Suppliers> {
+        let (listener, address) = bind()?;
+        Ok(Suppliers { listener, url: format!("http://{address}") })
+    }
+
     /// Where they answer: `/offer/{slot}/{supplier}`, with `?slow` for one that takes its time.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Their process.
+    /// Their process, beside the workers of a master.
     pub fn group(self) -> Group {
-        Group::new("suppliers", 1, move |worker| match serve(&self.listener, worker) {
+        Group::new("suppliers", 1, move |worker| match self.serve_until_ordered(worker) {
             Ok(()) => ExitReason::Done,
             Err(reason) => ExitReason::Failed(reason),
         })
     }
-}
 
-/// Serves until the worker is ordered to stop.
-fn serve(listener: &std::net::TcpListener, worker: &Worker) -> Result<(), String> {
-    let runtime = Runtime::new(&RuntimeConfig::default()).map_err(|error| error.to_string())?;
-    let listener = listener.try_clone().map_err(|error| error.to_string())?;
-    let orders = worker.orders_fd().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
-    worker.ready();
-    let main = move || {
-        let listener = TcpListener::from(listener);
-        let accepting = spawn_detached("suppliers", move || accept(&listener));
-        // Whatever the order is: nobody misses an offer that was not made.
-        let stopped = TcpStream::from_fd(orders).wait_ready(Interest::READ, None);
-        accepting.map_err(|(error, _)| error.to_string())?;
-        stopped.map_err(|error| error.to_string())
-    };
-    runtime.run(main).map_err(|error| error.to_string())?
-}
+    /// Serves until the process is ended.
+    pub(crate) fn serve(self) -> Result<(), String> {
+        let runtime = Runtime::new(&RuntimeConfig::default()).map_err(|error| error.to_string())?;
+        let listener = TcpListener::from(self.listener);
+        runtime.run(move || accept(&listener, answer)).map_err(|error| error.to_string())
+    }
 
-fn accept(listener: &TcpListener) {
-    loop {
-        match listener.accept() {
-            Ok(stream) => {
-                // Without a stack the connection is closed, and the client counts the supplier as silent.
-                let _ = spawn_detached("supplier", move || {
-                    let _ = answer(stream);
-                });
-            }
-            Err(error) if tenfold::runtime::park::is_cancellation(&error) => return,
-            // Out of descriptors, most likely: those who leave free some.
-            Err(_) => sleep(ms(100)),
-        }
+    /// Serves until the worker is ordered to stop.
+    fn serve_until_ordered(&self, worker: &Worker) -> Result<(), String> {
+        let runtime = Runtime::new(&RuntimeConfig::default()).map_err(|error| error.to_string())?;
+        let listener = self.listener.try_clone().map_err(|error| error.to_string())?;
+        let orders = worker.orders_fd().as_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
+        worker.ready();
+        let main = move || {
+            let listener = TcpListener::from(listener);
+            let accepting = spawn_detached("suppliers", move || accept(&listener, answer));
+            // Whatever the order is: nobody misses an offer that was not made.
+            let stopped = TcpStream::from_fd(orders).wait_ready(Interest::READ, None);
+            accepting.map_err(|(error, _)| error.to_string())?;
+            stopped.map_err(|error| error.to_string())
+        };
+        runtime.run(main).map_err(|error| error.to_string())?
     }
 }
 
 /// Answers requests until the peer leaves.
 fn answer(mut stream: TcpStream) -> io::Result<()> {
     let _ = stream.set_nodelay(true);
-    stream.set_read_timeout(Some(secs(120)));
+    stream.set_read_timeout(Some(READ_TIMEOUT));
     let mut input = Vec::new();
     let mut piece = [0; 512];
     loop {
@@ -113,7 +109,7 @@ fn offer(head: &[u8]) -> Vec<u8> {
     let (Some(Ok(slot)), Some(Ok(supplier))) = (parts.next(), parts.next()) else {
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec();
     };
-    sleep(ms(if query == "slow" { SLOW_ANSWER_MS } else { ANSWER_MS }));
+    sleep(if query == "slow" { SLOW_ANSWER } else { ANSWER });
     let body = format!("{{\"slot\":{slot},\"supplier\":{supplier},\"cents\":{}}}", price(slot, supplier));
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
