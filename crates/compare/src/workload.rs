@@ -120,7 +120,7 @@ pub enum Helper {
 /// What a handler finds around it; given to the server's process.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The store's address, as [`crate::store::Store::open`] takes it.
+    /// The store's address, as `Store::open` takes it.
     pub store: String,
     /// The suppliers' URL.
     pub suppliers: String,

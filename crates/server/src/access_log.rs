@@ -8,7 +8,7 @@ mod format;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -75,6 +75,7 @@ pub struct Entry<'a> {
 #[derive(Debug)]
 pub struct AccessLog {
     format: LogFormat,
+    target: LogTarget,
     shared: Arc<Shared>,
     writer: Option<JoinHandle<()>>,
 }
@@ -98,12 +99,14 @@ struct Shared {
 struct Buffer {
     bytes: Vec<u8>,
     closed: bool,
+    /// Where to write from now on: the file was opened again.
+    next: Option<File>,
 }
 
 impl AccessLog {
     /// A log that writes nothing.
     pub fn off() -> AccessLog {
-        AccessLog { format: LogFormat::Off, shared: Arc::default(), writer: None }
+        AccessLog { format: LogFormat::Off, target: LogTarget::Stdout, shared: Arc::default(), writer: None }
     }
 
     /// Opens the log and starts its thread.
@@ -117,10 +120,24 @@ impl AccessLog {
         match target {
             LogTarget::Stdout => AccessLog::to(format, io::stdout()),
             LogTarget::File(path) => {
-                let file: File = OpenOptions::new().create(true).append(true).open(path)?;
-                AccessLog::to(format, file)
+                let mut log = AccessLog::to(format, append_to(path)?)?;
+                log.target = target.clone();
+                Ok(log)
             }
         }
+    }
+
+    /// Opens the file again, so that what was renamed by a log rotation is let go. Lines that are already buffered go to
+    /// the old one. A log without a file has nothing to do.
+    ///
+    /// # Errors
+    /// When the file cannot be opened: then the old one is written on.
+    pub fn reopen(&self) -> io::Result<()> {
+        if let (LogTarget::File(path), true) = (&self.target, self.is_on()) {
+            self.shared.lock().next = Some(append_to(path)?);
+            self.shared.wake.notify_one();
+        }
+        Ok(())
     }
 
     /// A log into any writer, which the log's thread calls with whole lines.
@@ -130,9 +147,10 @@ impl AccessLog {
     pub fn to(format: LogFormat, out: impl Write + Send + 'static) -> io::Result<AccessLog> {
         let shared = Arc::new(Shared::default());
         let theirs = shared.clone();
-        let writer =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || theirs.write_all_to(out))?;
-        Ok(AccessLog { format, shared, writer: Some(writer) })
+        let writer = std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || theirs.write_all_to(Box::new(out)))?;
+        Ok(AccessLog { format, target: LogTarget::Stdout, shared, writer: Some(writer) })
     }
 
     /// Whether entries are worth making.
@@ -166,6 +184,10 @@ impl AccessLog {
     }
 }
 
+fn append_to(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
 /// Writes what is there and ends the thread. Blocks as long as the target does.
 impl Drop for AccessLog {
     fn drop(&mut self) {
@@ -184,11 +206,11 @@ impl Shared {
     }
 
     /// The writer's thread.
-    fn write_all_to(&self, mut out: impl Write) {
+    fn write_all_to(&self, mut out: Box<dyn Write>) {
         let mut full = Vec::new();
         let mut complained = false;
         loop {
-            let closed = self.take(&mut full);
+            let (closed, next) = self.take(&mut full);
             if let Err(error) = out.write_all(&full).and_then(|()| out.flush()) {
                 let lines = full.iter().filter(|byte| **byte == b'\n').count();
                 self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
@@ -198,17 +220,22 @@ impl Shared {
                 complained = true;
             }
             full.clear();
+            if let Some(next) = next {
+                out = Box::new(next);
+                complained = false;
+            }
             if closed {
                 return;
             }
         }
     }
 
-    /// Waits until there is something to write, and swaps it for the empty `full`. True at the end.
-    fn take(&self, full: &mut Vec<u8>) -> bool {
+    /// Waits until there is something to write, and swaps it for the empty `full`. True at the end; with the file to go on
+    /// with, if it was opened again.
+    fn take(&self, full: &mut Vec<u8>) -> (bool, Option<File>) {
         let mut buffer = self.lock();
         let due = Instant::now() + FLUSH_AFTER;
-        while !buffer.closed && buffer.bytes.len() < FLUSH_BYTES {
+        while !buffer.closed && buffer.next.is_none() && buffer.bytes.len() < FLUSH_BYTES {
             let left = due.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
@@ -216,7 +243,7 @@ impl Shared {
             buffer = self.wake.wait_timeout(buffer, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         std::mem::swap(&mut buffer.bytes, full);
-        buffer.closed
+        (buffer.closed, buffer.next.take())
     }
 }
 

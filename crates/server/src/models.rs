@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Group, Worker};
 
 use crate::lane::{Lane, Placement};
@@ -73,9 +74,14 @@ pub trait Model: Sync {
     /// # Errors
     /// One line.
     fn groups(&'static self, plan: &Arc<Plan>) -> Result<Vec<Group>, String> {
-        let plan = plan.clone();
-        let workers = plan.settings.workers();
-        Ok(vec![Group::new("worker", workers, move |worker| self.run(worker, &plan))])
+        let for_run = plan.clone();
+        Ok(vec![plan.group(self.is_spare(), move |worker| self.run(worker, &for_run))])
+    }
+
+    /// What tells from its slot whether a worker has room for more work, for spawning by need.
+    fn is_spare(&self) -> fn(&Slot) -> bool {
+        // A loop takes any number of connections; what it lacks room for is running requests.
+        |slot| slot.fibers_in_use.get() == 0
     }
 
     /// Serves until the worker is ordered to stop. Called in the worker.

@@ -1,29 +1,36 @@
 //! What the master prepares and every worker inherits: settings, the built application, bound listeners.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use tenfold_runtime::net::TcpListener;
-use tenfold_scoreboard::Scoreboard;
-use tenfold_supervisor::Bound;
+use tenfold_scoreboard::{Scoreboard, Slot};
+use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worker};
 
 use crate::app::Blueprint;
 use crate::settings::Settings;
 
-/// Made in the master; cheap to have and safe to fork.
+/// Made in the master for each generation; cheap to have and safe to fork.
 #[derive(Debug)]
 pub struct Plan {
     /// Checked settings.
     pub settings: Settings,
-    pub(crate) blueprint: Blueprint,
-    pub(crate) listeners: Vec<Bound>,
+    pub(crate) blueprint: Arc<Blueprint>,
+    /// All sockets of the master; `listen` says which are this generation's.
+    pub(crate) listeners: ListenerSet,
+    pub(crate) listen: Listen,
+    /// Whom workers run as.
+    pub(crate) identity: Option<Identity>,
     /// The counters of all processes.
     pub(crate) board: Option<Scoreboard>,
 }
 
 impl Plan {
-    /// The listeners as this process's own descriptors, non-blocking.
-    pub(crate) fn open_listeners(&self) -> Result<Vec<TcpListener>, String> {
+    /// The worker's listeners as this process's own descriptors, non-blocking. All others are closed in this process: so
+    /// an address that nobody listens on any more is really free.
+    pub(crate) fn open_listeners(&self, worker: &Worker) -> Result<Vec<TcpListener>, String> {
         self.listeners
+            .take(&self.listen, worker.index())
             .iter()
             .map(|bound| {
                 let fd = bound.listener().as_fd().try_clone_to_owned()?;
@@ -33,5 +40,20 @@ impl Plan {
             })
             .collect::<std::io::Result<_>>()
             .map_err(|error| format!("cannot use the listener: {error}"))
+    }
+
+    /// Workers that accept, with what the settings say about their number and their lives.
+    pub(crate) fn group(
+        &self,
+        is_spare: fn(&Slot) -> bool,
+        run: impl Fn(&Worker) -> ExitReason + 'static,
+    ) -> Group {
+        let group = Group::new("worker", self.settings.workers(), run)
+            .spawning(self.settings.spawning())
+            .recycling(self.settings.recycling())
+            .spare_when(is_spare)
+            .identity(self.identity.clone());
+        // With a socket for each worker another number of workers shares the sockets in another way.
+        if self.listen.reuseport { group } else { group.elastic() }
     }
 }

@@ -57,6 +57,11 @@ impl Route {
         &*self.handler
     }
 
+    /// Whether it is a health check: one of the app's own routes that is answered past the lanes.
+    pub(crate) fn is_health(&self) -> bool {
+        self.exempt && self.pattern().starts_with('/')
+    }
+
     /// Whether it is answered past the lanes: health checks, which have to work when everything is full, and the built-in
     /// answers, which take no time.
     #[inline]

@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tenfold_scoreboard::Scoreboard;
-use tenfold_supervisor::{Bound, Group, ListenSpec, Master, MasterConfig};
+use tenfold_scoreboard::{SLOTS_MAX, Scoreboard};
+use tenfold_supervisor::{Group, Identity, Listen, ListenSpec, ListenerSet, Master};
 
-use crate::app::{App, BuildError};
+use crate::app::{App, Blueprint, BuildError};
 use crate::models::Model;
 use crate::plan::Plan;
 use crate::settings::Settings;
+
+mod site;
+
+use site::Site;
 
 /// Why nothing was served.
 #[derive(Debug, thiserror::Error)]
@@ -38,13 +42,21 @@ pub struct Serving {
     pub workers: usize,
 }
 
-/// Slots for groups that the caller adds.
-const EXTRA_SLOTS: usize = 16;
-
-/// Binds, forks and serves until the process is told to stop.
+/// What a reload builds from: called in a child process first, then in the master. See [`serve_with`].
 ///
-/// `extra` are further groups of processes, which are started before the workers and stopped after them. `on_ready` runs
-/// in the master, once all processes are ready.
+/// An application of `None` means that the present one goes on with the new settings.
+pub type Again = Box<dyn FnMut() -> Result<(Settings, Option<App>), String>>;
+
+/// Fewest slots: what a reload may ask for beyond the settings of the start.
+const SLOTS_MIN: usize = 256;
+/// Generations that may live at a time: one serves, one comes, two drain.
+const GENERATIONS: usize = 4;
+
+/// Binds, forks and serves until the process is told to stop. A reload starts new workers with the same settings and
+/// application.
+///
+/// `extra` are further groups of processes, which are started before the workers and stopped after them; a reload does not
+/// replace them. `on_ready` runs in the master, once all processes are ready.
 ///
 /// # Errors
 /// Before anything was started; afterwards the exit code tells: 0 after an ordered stop, 1 when the workers could not
@@ -55,8 +67,59 @@ pub fn serve(
     extra: Vec<Group>,
     on_ready: impl FnOnce(&Serving) + 'static,
 ) -> Result<ExitCode, ServeError> {
+    let same = settings.clone();
+    serve_with(app, settings, Box::new(move || Ok((same.clone(), None))), extra, on_ready)
+}
+
+/// As [`serve`]; a reload asks `again` what to serve from then on. What it answers is checked as at the start, and what
+/// does not come up changes nothing.
+///
+/// # Errors
+/// As [`serve`].
+pub fn serve_with(
+    app: App,
+    settings: &Settings,
+    again: Again,
+    extra: Vec<Group>,
+    on_ready: impl FnOnce(&Serving) + 'static,
+) -> Result<ExitCode, ServeError> {
     let model = settings.check().map_err(ServeError::Settings)?;
-    let blueprint = app.build()?;
+    let blueprint = Arc::new(app.build()?);
+    let listeners = ListenerSet::inherited()?;
+    let board = Scoreboard::new(slots(model, settings)).map_err(tenfold_supervisor::Error::from)?;
+    let mut site = Site::new(blueprint.clone(), again, listeners.clone(), board);
+    let (_, plan) = plan(settings, blueprint, &listeners, board)?;
+    listeners.open(&plan.listen)?;
+    raise_descriptors(model, settings);
+    crate::panic::install_hook();
+    let groups = model.groups(&Arc::new(plan)).map_err(ServeError::Settings)?;
+    site.begin(settings)?;
+    let serving =
+        Serving { addresses: listeners.addresses(), model: model.name(), workers: settings.workers() };
+    let mut master = Master::new(settings.master())
+        .scoreboard(board)
+        .source(site)
+        .control(settings.control.clone().filter(|path| path != "off").map(Into::into))
+        .pid_file(settings.pid_file.clone())
+        .version(env!("CARGO_PKG_VERSION"))
+        .on_ready(move || on_ready(&serving));
+    for group in extra {
+        master = master.lasting_group(group);
+    }
+    for group in groups {
+        master = master.group(group);
+    }
+    Ok(master.run()?)
+}
+
+/// Checks everything that can be checked before anything is opened.
+fn plan(
+    settings: &Settings,
+    blueprint: Arc<Blueprint>,
+    listeners: &ListenerSet,
+    board: Scoreboard,
+) -> Result<(&'static dyn Model, Plan), ServeError> {
+    let model = settings.check().map_err(ServeError::Settings)?;
     for (name, lane) in blueprint.lanes() {
         lane.check(name).map_err(ServeError::Settings)?;
         model
@@ -64,39 +127,28 @@ pub fn serve(
             .map_err(|error| ServeError::Settings(format!("lane {name:?}: {error}")))?;
     }
     check_descriptors(model, settings)?;
-    let listeners = bind(settings)?;
-    crate::panic::install_hook();
-    let board = Scoreboard::new(slots(model, settings)).map_err(tenfold_supervisor::Error::from)?;
-    let plan = Arc::new(Plan { settings: settings.clone(), blueprint, listeners, board: Some(board) });
-    let serving = Serving {
-        addresses: plan.listeners.iter().map(|bound| bound.address().to_owned()).collect(),
-        model: model.name(),
-        workers: settings.workers(),
-    };
-    let config = MasterConfig { graceful_timeout: settings.graceful_timeout(), ..MasterConfig::default() };
-    let mut master = Master::new(config).scoreboard(board).on_ready(move || on_ready(&serving));
-    for group in extra {
-        master = master.group(group);
-    }
-    for group in model.groups(&plan).map_err(ServeError::Settings)? {
-        master = master.group(group);
-    }
-    Ok(master.run()?)
-}
-
-fn bind(settings: &Settings) -> Result<Vec<Bound>, ServeError> {
     let specs: Vec<ListenSpec> = settings
         .listen
         .iter()
         .map(|address| address.parse())
         .collect::<Result<_, tenfold_supervisor::Error>>()
         .map_err(|error| ServeError::Settings(error.to_string()))?;
-    Ok(specs.iter().map(Bound::bind).collect::<Result<_, _>>()?)
+    let identity = Identity::find(settings.user.as_deref(), settings.group.as_deref())
+        .map_err(|error| ServeError::Settings(error.to_string()))?;
+    let plan = Plan {
+        settings: settings.clone(),
+        blueprint,
+        listeners: listeners.clone(),
+        listen: Listen { specs, reuseport: settings.reuseport, workers: settings.workers() },
+        identity,
+        board: Some(board),
+    };
+    Ok((model, plan))
 }
 
 fn slots(model: &dyn Model, settings: &Settings) -> usize {
-    let facts = model.facts(settings);
-    settings.workers() * (1 + facts.processes.max(64)) + EXTRA_SLOTS
+    let processes = settings.workers() * (1 + model.facts(settings).processes);
+    (processes * GENERATIONS).clamp(SLOTS_MIN, SLOTS_MAX)
 }
 
 /// A worker that may run out of descriptors is a mistake of the settings, and better said now.
@@ -112,10 +164,15 @@ fn check_descriptors(model: &dyn Model, settings: &Settings) -> Result<(), Serve
             limit.maximum.unwrap_or(0),
         )));
     }
-    // The soft limit is often 1,024; the hard one is what the system means.
+    Ok(())
+}
+
+/// The soft limit is often 1,024; the hard one is what the system means.
+fn raise_descriptors(model: &dyn Model, settings: &Settings) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let needed = model.facts(settings).descriptors_max as u64;
     if limit.current.is_some_and(|now| now < needed) {
         let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
         let _ = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised);
     }
-    Ok(())
 }

@@ -4,9 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{EventfdFlags, eventfd};
 use tenfold_scoreboard::{self as scoreboard, Scoreboard};
+use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
@@ -27,6 +29,12 @@ pub(crate) struct Service {
     pub(crate) server_header: Option<String>,
     pub(crate) access_log: AccessLog,
     pub(crate) stop: Stop,
+    /// How long an idle connection may still send a request after the word to stop.
+    pub(crate) idle_grace: Duration,
+    /// A stop is near: health checks are answered with 503, everything else goes on.
+    unready: AtomicBool,
+    /// Where orders come in, in a worker that has no second thread to hear them.
+    orders: OnceLock<(OrderReader, Reporter)>,
     /// The board of all processes, where there is a master.
     board: Option<Scoreboard>,
     open: AtomicUsize,
@@ -62,6 +70,9 @@ impl Service {
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
+            idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),
+            unready: AtomicBool::new(false),
+            orders: OnceLock::new(),
             board: plan.board,
             open: AtomicUsize::new(0),
         }))
@@ -70,6 +81,58 @@ impl Service {
     /// Connections of this worker at the moment.
     pub(crate) fn connections(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// Whether the word to stop was said. In a worker with one thread this looks for orders, which costs a system call.
+    #[inline]
+    pub(crate) fn is_stopping(&self) -> bool {
+        if !self.stop.was_said()
+            && let Some((orders, reporter)) = self.orders.get()
+        {
+            while let Some(order) = orders.try_order() {
+                self.obey(order, reporter);
+            }
+        }
+        self.stop.was_said()
+    }
+
+    /// Whether health checks are to say "no".
+    #[inline]
+    pub(crate) fn is_unready(&self) -> bool {
+        self.unready.load(Ordering::Relaxed)
+    }
+
+    /// From now on [`Service::is_stopping`] looks for orders.
+    pub(crate) fn listen(&self, worker: &Worker) -> Result<(), String> {
+        let reader = worker.order_reader().map_err(|error| error.to_string())?;
+        let _ = self.orders.set((reader, worker.reporter().clone()));
+        Ok(())
+    }
+
+    /// Obeys all orders that are there. Whether one of them was to stop.
+    pub(crate) fn hear(&self, worker: &Worker) -> bool {
+        while let Some(order) = worker.try_order() {
+            self.obey(order, worker.reporter());
+        }
+        self.stop.was_said()
+    }
+
+    /// Does what the master says. Whether it was to stop; a fast stop ends the process here, with whatever it was doing.
+    pub(crate) fn obey(&self, order: Order, reporter: &Reporter) -> bool {
+        match order {
+            Order::Graceful => self.stop.say(),
+            Order::Fast => std::process::exit(0),
+            Order::Unready => self.unready.store(true, Ordering::Relaxed),
+            Order::ReopenLogs => {
+                let access = self.access_log.reopen().map_err(|error| format!("access log: {error}"));
+                reporter.say(&Report::Logs(access.and(crate::logs::reopen_error_log())));
+            }
+            Order::Log(level) => drop(crate::logs::set_level(level)),
+            Order::Dump => reporter.say(&Report::Dump(crate::dump::text())),
+            // A newer master's order: this program does not know it.
+            _ => {}
+        }
+        self.stop.was_said()
     }
 
     /// Whether the handler process in that slot has begun to answer the request that it has.
@@ -117,19 +180,12 @@ pub(crate) struct Stop {
     said: AtomicBool,
     /// Readable once said, and never read: blocking waits poll it beside their own descriptor.
     pub(crate) eventfd: Arc<OwnedFd>,
-    /// Where orders come in, in a worker that has no second thread to hear them.
-    orders: OnceLock<Arc<OwnedFd>>,
-}
-
-fn has_order(orders: &OwnedFd) -> bool {
-    let now = Timespec::default();
-    poll(&mut [PollFd::new(orders, PollFlags::IN)], Some(&now)).is_ok_and(|ready| ready > 0)
 }
 
 impl Stop {
     fn new() -> io::Result<Stop> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Stop { said: AtomicBool::new(false), eventfd: Arc::new(eventfd), orders: OnceLock::new() })
+        Ok(Stop { said: AtomicBool::new(false), eventfd: Arc::new(eventfd) })
     }
 
     pub(crate) fn say(&self) {
@@ -137,13 +193,8 @@ impl Stop {
         let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 
-    /// An order on `orders` counts as the word from now on: looking costs a system call for each request.
-    pub(crate) fn listen(&self, orders: &Arc<OwnedFd>) {
-        let _ = self.orders.set(orders.clone());
-    }
-
     #[inline]
-    pub(crate) fn was_said(&self) -> bool {
-        self.said.load(Ordering::Acquire) || self.orders.get().is_some_and(|orders| has_order(orders))
+    fn was_said(&self) -> bool {
+        self.said.load(Ordering::Acquire)
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
+use tenfold_supervisor::{MasterConfig, Recycling, Spawning};
 
 use crate::limits::Limits;
 use crate::models::{self, Model};
@@ -42,6 +43,40 @@ pub struct Settings {
     pub watchdog_ms: u64,
     /// Longest time that a graceful stop takes, in seconds; default 30.
     pub graceful_timeout_secs: f64,
+    /// Seconds that a final stop goes on accepting while health checks are answered with 503; default 0. Set it to 5 to 10
+    /// where a load balancer needs time to notice, as in Kubernetes.
+    pub drain_delay_secs: f64,
+    /// Seconds that an idle connection may still send a request after its worker was told to stop; default 2.
+    pub keepalive_min_grace_secs: f64,
+    /// Seconds that a new worker, or a new master, may take until it serves; default 60.
+    pub ready_timeout_secs: f64,
+    /// A socket of its own for each worker (SO_REUSEPORT) instead of one that they share; default false.
+    pub reuseport: bool,
+    /// `static`, `dynamic` or `ondemand`: how many of the workers there are at a time; default static.
+    pub spawning: String,
+    /// In `dynamic`: fewer workers with room start more; default 1.
+    pub spare_min: Option<usize>,
+    /// In `dynamic`: more workers with room end; default 3.
+    pub spare_max: Option<usize>,
+    /// In `ondemand`: seconds without anything to do after which a worker ends; default 10.
+    pub idle_timeout_secs: Option<f64>,
+    /// A worker is replaced after so many requests, less up to a tenth; default never.
+    pub recycle_requests: Option<u64>,
+    /// A worker is replaced when it holds so many MiB, less up to a tenth; default never.
+    pub recycle_memory_mib: Option<u64>,
+    /// A worker is replaced after so many seconds, less up to a tenth; default never.
+    pub recycle_age_secs: Option<f64>,
+    /// Whom workers run as, once the master has bound; default as the master.
+    pub user: Option<String>,
+    /// The group that workers run as; default the user's.
+    pub group: Option<String>,
+    /// The control socket's path; `off` for none. The library has none by default, the command line one in a private
+    /// directory.
+    pub control: Option<String>,
+    /// Where the master's number is written; default nowhere.
+    pub pid_file: Option<PathBuf>,
+    /// Where the error log goes; default standard error.
+    pub error_log_file: Option<PathBuf>,
     /// `off`, `text` or `json`; default off.
     pub access_log: String,
     /// Where the access log goes; default standard output.
@@ -66,6 +101,22 @@ impl Default for Settings {
             fibers_max: None,
             watchdog_ms: 100,
             graceful_timeout_secs: 30.0,
+            drain_delay_secs: 0.0,
+            keepalive_min_grace_secs: 2.0,
+            ready_timeout_secs: 60.0,
+            reuseport: false,
+            spawning: "static".into(),
+            spare_min: None,
+            spare_max: None,
+            idle_timeout_secs: None,
+            recycle_requests: None,
+            recycle_memory_mib: None,
+            recycle_age_secs: None,
+            user: None,
+            group: None,
+            control: None,
+            pid_file: None,
+            error_log_file: None,
             access_log: "off".into(),
             access_log_file: None,
             server_header: "tenfold".into(),
@@ -97,9 +148,18 @@ impl Settings {
         if self.stack_bytes.is_some_and(|bytes| !(32 << 10..=64 << 20).contains(&bytes)) {
             return Err("stack_bytes: expected 32768 (32 KiB) to 67108864 (64 MiB)".into());
         }
-        if !(0.0..=86_400.0).contains(&self.graceful_timeout_secs) {
-            return Err("graceful_timeout_secs: expected 0 to 86400".into());
+        for (name, value) in [
+            ("graceful_timeout_secs", self.graceful_timeout_secs),
+            ("drain_delay_secs", self.drain_delay_secs),
+            ("keepalive_min_grace_secs", self.keepalive_min_grace_secs),
+            ("ready_timeout_secs", self.ready_timeout_secs),
+            ("idle_timeout_secs", self.idle_timeout_secs.unwrap_or(0.0)),
+        ] {
+            if !(0.0..=86_400.0).contains(&value) {
+                return Err(format!("{name}: expected 0 to 86400"));
+            }
         }
+        self.check_operations()?;
         if self.listen.is_empty() {
             return Err("listen: at least one address is needed".into());
         }
@@ -120,6 +180,77 @@ impl Settings {
 
     pub(crate) fn graceful_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.graceful_timeout_secs)
+    }
+
+    /// What the master does for the workers.
+    fn check_operations(&self) -> Result<(), String> {
+        let dynamic = self.spare_min.is_some() || self.spare_max.is_some();
+        match self.spawning.as_str() {
+            "static" | "dynamic" | "ondemand" => {}
+            other => return Err(format!("spawning = {other:?}: expected static, dynamic or ondemand")),
+        }
+        if dynamic && self.spawning != "dynamic" {
+            return Err("spare_min and spare_max are for spawning = \"dynamic\"".into());
+        }
+        if self.idle_timeout_secs.is_some() && self.spawning != "ondemand" {
+            return Err("idle_timeout_secs is for spawning = \"ondemand\"".into());
+        }
+        if self.spare_min() == 0 || self.spare_max() < self.spare_min() {
+            return Err("spare_min must be at least 1, and spare_max not less than it".into());
+        }
+        if self.spawning != "static" && self.reuseport {
+            return Err("spawning other than static cannot go with reuseport: a socket of a worker that is not there \
+                        would keep its connections waiting"
+                .into());
+        }
+        if self.recycle_age_secs.is_some_and(|age| !(1.0..=31_536_000.0).contains(&age)) {
+            return Err("recycle_age_secs: expected 1 to 31536000".into());
+        }
+        if self.recycle_requests == Some(0) || self.recycle_memory_mib == Some(0) {
+            return Err("recycle_requests and recycle_memory_mib: expected at least 1".into());
+        }
+        Ok(())
+    }
+
+    fn spare_min(&self) -> usize {
+        self.spare_min.unwrap_or(1)
+    }
+
+    fn spare_max(&self) -> usize {
+        self.spare_max.unwrap_or_else(|| self.spare_min().max(3))
+    }
+
+    /// How many workers there are at a time.
+    pub(crate) fn spawning(&self) -> Spawning {
+        match self.spawning.as_str() {
+            "dynamic" => Spawning::Dynamic { spare_min: self.spare_min(), spare_max: self.spare_max() },
+            "ondemand" => Spawning::OnDemand {
+                idle_max: Duration::from_secs_f64(self.idle_timeout_secs.unwrap_or(10.0)),
+            },
+            _ => Spawning::Static,
+        }
+    }
+
+    pub(crate) fn recycles(&self) -> bool {
+        self.recycling() != Recycling::default()
+    }
+
+    /// When workers are replaced.
+    pub(crate) fn recycling(&self) -> Recycling {
+        let age = self.recycle_age_secs.map(Duration::from_secs_f64);
+        Recycling::new(self.recycle_requests, self.recycle_memory_mib.map(|mib| mib << 20), age)
+    }
+
+    /// The bounds of the master.
+    pub(crate) fn master(&self) -> MasterConfig {
+        MasterConfig {
+            graceful_timeout: self.graceful_timeout(),
+            drain_delay: Duration::from_secs_f64(self.drain_delay_secs),
+            ready_timeout: Duration::from_secs_f64(self.ready_timeout_secs),
+            // Long enough that no idle connection of an older generation is cut.
+            cut_patience: Duration::from_secs_f64(self.keepalive_min_grace_secs + 3.0),
+            ..MasterConfig::default()
+        }
     }
 
     /// For models without loops: what they cannot honour.

@@ -50,7 +50,7 @@ fn jittered(delay: Duration, random: u64) -> Duration {
 }
 
 /// Std's hasher keys are the random numbers that need no dependency.
-fn random() -> u64 {
+pub(crate) fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
 

@@ -38,6 +38,50 @@ pub enum Error {
         /// The path.
         path: PathBuf,
     },
+    /// The address is already open in another way.
+    #[error(
+        "cannot listen on {address}: reuseport cannot change while the address is in use, restart for that"
+    )]
+    Reuseport {
+        /// The address.
+        address: String,
+    },
+    /// A name of an inherited socket that nobody has passed.
+    #[error("cannot listen on systemd:{name}: the service manager has passed no socket of that name")]
+    NotActivated {
+        /// The name.
+        name: String,
+    },
+    /// The user or the group cannot be taken on.
+    #[error("cannot run as \"{name}\": {reason}")]
+    Identity {
+        /// The name as it was given.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The control socket could not be made.
+    #[error("cannot make the control socket {}: {}", .path.display(), plain(.source))]
+    Control {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// The pid file could not be written.
+    #[error("cannot write the pid file {}: {}", .path.display(), plain(.source))]
+    PidFile {
+        /// Where it should be.
+        path: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// What an old master has passed to this one cannot be understood.
+    #[error("cannot take over from the old master: {reason}")]
+    Takeover {
+        /// What is wrong.
+        reason: String,
+    },
     /// No group has a worker.
     #[error("there is nothing to run: no group has a worker")]
     NoWorkers,

@@ -36,20 +36,46 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-mod backoff;
-mod error;
-mod group;
-mod listener;
 mod master;
+mod source;
+
+mod crew;
+
+mod generation;
+mod group;
 mod seat;
-mod sys;
+
+mod order;
+mod report;
 mod worker;
 
+mod activation;
+mod listener;
+mod listeners;
+mod takeover;
+
+mod command;
+mod control;
+mod identity;
+mod notify;
+mod pidfile;
+
+mod backoff;
+mod error;
+mod sys;
+
+pub use command::Command;
 pub use error::Error;
-pub use group::{ExitReason, Group};
+pub use group::{ExitReason, Group, Recycling, Spawning};
+pub use identity::Identity;
 pub use listener::{BACKLOG, Bound, ListenSpec, Listener};
+pub use listeners::{Listen, ListenerSet};
 pub use master::{Master, MasterConfig};
-pub use worker::{Order, OrderReader, Orders, Worker};
+pub use order::{LogLevel, Order, Orders};
+pub use report::{Report, Reporter};
+pub use source::{Prepared, Source, Wish};
+pub use takeover::{inherited_control, report_failure};
+pub use worker::{OrderReader, Worker};
 
 /// What this crate answers.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -49,6 +49,9 @@ pub enum ListenSpec {
     AnyTcp(u16),
     /// A socket file; written `unix:/PATH`.
     Unix(PathBuf),
+    /// What a service manager has bound, by its name (`FileDescriptorName=` of
+    /// systemd.socket(5)); written `systemd:NAME`.
+    Activated(String),
 }
 
 /// A listening socket and the address it has.
@@ -95,6 +98,62 @@ impl Bound {
         Self::bind_with_backlog(spec, BACKLOG)
     }
 
+    /// [`Bound::bind`] with SO_REUSEPORT (socket(7)): several sockets may have
+    /// the address, and each gets its part of the connections. Not for socket
+    /// files.
+    ///
+    /// # Errors
+    /// As [`Bound::bind`].
+    pub fn bind_reuseport(spec: &ListenSpec) -> Result<Self, Error> {
+        warn_of_small_somaxconn(BACKLOG);
+        let errno = |errno| listen_error(spec, errno);
+        match spec {
+            ListenSpec::Tcp(address) => bind_tcp(*address, Ipv6::Only, Port::Shared, BACKLOG).map_err(errno),
+            ListenSpec::AnyTcp(port) => bind_any(*port, Port::Shared, BACKLOG).map_err(errno),
+            ListenSpec::Unix(_) | ListenSpec::Activated(_) => Err(errno(Errno::OPNOTSUPP)),
+        }
+    }
+
+    /// Takes a socket that listens already: inherited from an old master or a
+    /// service manager. `None` when it is no stream socket that listens.
+    ///
+    /// A socket file stays when it is dropped, until [`Bound::own`].
+    pub(crate) fn adopt(fd: OwnedFd) -> Option<Self> {
+        let listens = sockopt::socket_acceptconn(&fd).unwrap_or(false);
+        let is_stream = sockopt::socket_type(&fd) == Ok(SocketType::STREAM);
+        if !(listens && is_stream) {
+            return None;
+        }
+        match sockopt::socket_domain(&fd).ok()? {
+            AddressFamily::UNIX => {
+                let listener = UnixListener::from(fd);
+                let path = listener.local_addr().ok()?.as_pathname()?.to_owned();
+                let address = ListenSpec::Unix(path).to_string();
+                Some(Self { listener: Listener::Unix(listener), address, file: None })
+            }
+            _ => {
+                let _ = sockopt::set_tcp_nodelay(&fd, true);
+                let listener = TcpListener::from(fd);
+                let address = listener.local_addr().ok()?.to_string();
+                Some(Self { listener: Listener::Tcp(listener), address, file: None })
+            }
+        }
+    }
+
+    /// From now on dropping it here removes its socket file.
+    pub(crate) fn own(&mut self) {
+        if let Some(path) = self.address.strip_prefix("unix:").map(PathBuf::from)
+            && let Ok(identity) = identity(&path)
+        {
+            self.file = Some(SocketFile { path, owner: std::process::id(), identity });
+        }
+    }
+
+    /// From now on dropping it leaves its socket file alone: somebody else has it.
+    pub(crate) fn disown(&mut self) {
+        self.file = None;
+    }
+
     /// [`Bound::bind`] with a backlog of its own.
     ///
     /// # Errors
@@ -103,18 +162,13 @@ impl Bound {
         warn_of_small_somaxconn(backlog);
         match spec {
             ListenSpec::Unix(path) => bind_unix(path, backlog),
+            ListenSpec::Activated(name) => Err(Error::NotActivated { name: name.clone() }),
             ListenSpec::Tcp(address) => {
-                bind_tcp(*address, true, backlog).map_err(|errno| listen_error(spec, errno))
+                bind_tcp(*address, Ipv6::Only, Port::Own, backlog).map_err(|errno| listen_error(spec, errno))
             }
             ListenSpec::AnyTcp(port) => {
-                match bind_tcp((Ipv6Addr::UNSPECIFIED, *port).into(), false, backlog) {
-                    Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-                        bind_tcp((Ipv4Addr::UNSPECIFIED, *port).into(), false, backlog)
-                    }
-                    answer => answer,
-                }
+                bind_any(*port, Port::Own, backlog).map_err(|errno| listen_error(spec, errno))
             }
-            .map_err(|errno| listen_error(spec, errno)),
         }
     }
 
@@ -176,6 +230,13 @@ impl FromStr for ListenSpec {
                 _ => Err(wrong("the path is longer than 107 bytes")),
             };
         }
+        if let Some(name) = text.strip_prefix("systemd:") {
+            return if name.is_empty() {
+                Err(wrong("the name is empty"))
+            } else {
+                Ok(Self::Activated(name.into()))
+            };
+        }
         let (host, port) = text.rsplit_once(':').ok_or_else(|| wrong("there is no port"))?;
         // Digits only: `parse` would also take "+80".
         let digits = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
@@ -200,19 +261,45 @@ impl fmt::Display for ListenSpec {
             Self::Tcp(address) => address.fmt(f),
             Self::AnyTcp(port) => write!(f, ":{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Activated(name) => write!(f, "systemd:{name}"),
         }
     }
 }
 
-/// `v6only` keeps `[::]:80` and `0.0.0.0:80` apart, so that both may be given.
-fn bind_tcp(address: SocketAddr, v6only: bool, backlog: i32) -> Result<Bound, Errno> {
+/// `Only` keeps `[::]:80` and `0.0.0.0:80` apart, so that both may be given.
+#[derive(Clone, Copy, PartialEq)]
+enum Ipv6 {
+    Only,
+    AndIpv4,
+}
+
+/// Whether other sockets may have the same address.
+#[derive(Clone, Copy, PartialEq)]
+enum Port {
+    Own,
+    Shared,
+}
+
+fn bind_any(port: u16, kind: Port, backlog: i32) -> Result<Bound, Errno> {
+    match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into(), Ipv6::AndIpv4, kind, backlog) {
+        Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
+            bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), Ipv6::Only, kind, backlog)
+        }
+        answer => answer,
+    }
+}
+
+fn bind_tcp(address: SocketAddr, ipv6: Ipv6, port: Port, backlog: i32) -> Result<Bound, Errno> {
     let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     // So that a restart does not wait for connections in TIME_WAIT (socket(7)).
     sockopt::set_socket_reuseaddr(&socket, true)?;
+    if port == Port::Shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
     sockopt::set_tcp_nodelay(&socket, true)?;
     if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, v6only)?;
+        sockopt::set_ipv6_v6only(&socket, ipv6 == Ipv6::Only)?;
     }
     bind(&socket, &address)?;
     listen(&socket, backlog)?;

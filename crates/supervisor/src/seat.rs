@@ -3,69 +3,125 @@
 //! Everything here runs in the master.
 
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
 use rustix::process::{Pid, Signal, WaitStatus, kill_process};
 
-use tenfold_scoreboard::Slot;
+use tenfold_scoreboard::{Slot, State};
 
 use crate::{
     backoff::Backoff,
-    worker::{self, Order},
+    order::{self, Order},
+    report::{Report, ReportReader},
 };
 
-/// One place for a worker. Its slot number never changes, its process does.
+/// One place for a worker of a generation. Its number never changes, its process does.
 pub(crate) struct Seat {
     /// Which group, by its number.
     pub(crate) group: usize,
     /// Which worker of the group.
     pub(crate) index: usize,
-    pub(crate) slot_index: usize,
-    pub(crate) slot: &'static Slot,
+    /// The slot that the next process should have, if it is free: the last one's.
+    pub(crate) slot_wish: Option<usize>,
     /// Who has the seat. At most one of `process` and `start_at` is set.
     pub(crate) process: Option<Process>,
+    /// Who gets the seat when it is ready; `process` has it until then.
+    pub(crate) successor: Option<Process>,
     /// When to start the next one.
     pub(crate) start_at: Option<Instant>,
     pub(crate) backoff: Backoff,
     /// Workers in a row that ended before they were ready.
     pub(crate) failed_starts: u32,
+    /// How often a process of this seat was started anew, by reason.
+    pub(crate) restarts: BTreeMap<&'static str, u32>,
+    /// Why the last process could not start, in its own words.
+    pub(crate) last_failure: Option<String>,
+    /// No replacement for recycling is started before.
+    pub(crate) recycle_not_before: Option<Instant>,
+    /// Since when its process has nothing to do, for spawning on demand; with the connections it had accepted then.
+    pub(crate) idle_since: Option<(Instant, u64)>,
 }
 
 /// A living worker.
 pub(crate) struct Process {
     pub(crate) pid: Pid,
+    pub(crate) slot_index: usize,
+    pub(crate) slot: &'static Slot,
     /// Master's end of the orders pipe.
     orders: OwnedFd,
-    /// Master's end of the ready pipe, until it said so.
-    pub(crate) ready: Option<OwnedFd>,
+    /// Master's end of the reports pipe.
+    pub(crate) reports: ReportReader,
     pub(crate) started: Instant,
     pub(crate) ready_at: Option<Instant>,
     /// SIGKILL was sent.
     pub(crate) killed: bool,
+    /// When it is killed, if it was told to stop by itself (recycled, scaled down).
+    pub(crate) until: Option<Instant>,
+    /// Requests that the slot had counted before it came.
+    pub(crate) requests_before: u64,
+    /// What makes its limits for recycling its own: 0.9 to 1.
+    pub(crate) jitter: f64,
 }
 
 impl Seat {
+    pub(crate) fn new(group: usize, index: usize, backoff: Backoff) -> Self {
+        Self {
+            group,
+            index,
+            slot_wish: None,
+            process: None,
+            successor: None,
+            start_at: None,
+            backoff,
+            failed_starts: 0,
+            restarts: BTreeMap::new(),
+            last_failure: None,
+            recycle_not_before: None,
+            idle_since: None,
+        }
+    }
+
     /// Whether a worker serves here.
     pub(crate) fn is_ready(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.ready_at.is_some())
     }
 
-    /// Whether the worker served for at least `stable_after` before `now`.
-    pub(crate) fn was_stable(process: &Process, now: Instant, stable_after: Duration) -> bool {
-        process.ready_at.is_some_and(|ready_at| now.duration_since(ready_at) >= stable_after)
+    pub(crate) fn count_restart(&mut self, reason: &'static str) {
+        *self.restarts.entry(reason).or_default() += 1;
     }
 }
 
 impl Process {
-    pub(crate) fn new(pid: Pid, orders: OwnedFd, ready: OwnedFd) -> Self {
-        Self { pid, orders, ready: Some(ready), started: Instant::now(), ready_at: None, killed: false }
+    pub(crate) fn new(
+        pid: Pid,
+        (slot_index, slot): (usize, &'static Slot),
+        orders: OwnedFd,
+        reports: OwnedFd,
+    ) -> Self {
+        Self {
+            pid,
+            slot_index,
+            slot,
+            orders,
+            reports: ReportReader::new(reports),
+            started: Instant::now(),
+            ready_at: None,
+            killed: false,
+            until: None,
+            requests_before: slot.requests.get(),
+            jitter: 1.0 - f64::from(crate::backoff::random() as u8) / 2550.0,
+        }
     }
 
-    /// Tells the worker to stop.
+    /// Tells the worker.
     pub(crate) fn order(&self, order: Order) {
-        worker::send(&self.orders, order);
+        order::send(&self.orders, order);
+        if order.is_stop() {
+            self.slot.set_state(State::Draining);
+        }
     }
 
     /// Ends the worker the hard way, once.
@@ -77,23 +133,23 @@ impl Process {
         }
     }
 
-    /// Whether the worker said "ready" since the last call.
-    pub(crate) fn take_ready(&mut self) -> bool {
-        let Some(pipe) = &self.ready else { return false };
-        match rustix::io::read(pipe, &mut [0; 1]) {
-            Ok(1) => {
-                self.ready = None;
-                self.ready_at = Some(Instant::now());
-                true
-            }
-            // Closed without a word. Polling it further would spin.
-            Ok(_) => {
-                self.ready = None;
-                false
-            }
-            // EAGAIN, EINTR: not yet.
-            Err(_) => false,
+    /// What the worker has said since the last call.
+    pub(crate) fn take_reports(&mut self) -> Vec<Report> {
+        let reports = self.reports.take();
+        if self.ready_at.is_none() && reports.contains(&Report::Ready) {
+            self.ready_at = Some(Instant::now());
         }
+        reports
+    }
+
+    /// Whether the worker served for at least `stable_after` before `now`.
+    pub(crate) fn was_stable(&self, now: Instant, stable_after: Duration) -> bool {
+        self.ready_at.is_some_and(|ready_at| now.duration_since(ready_at) >= stable_after)
+    }
+
+    /// What its slot says of it, unless it has been freed.
+    pub(crate) fn requests(&self) -> u64 {
+        self.slot.requests.get().wrapping_sub(self.requests_before)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fork, signal handlers and `_exit`: what std and rustix cannot do safely.
+//! Fork, signal handlers, identities and `_exit`: what std and rustix cannot do safely.
 //!
 //! The only file of this crate with unsafe code. A signal never does work
 //! here: its handler writes the signal's number to a pipe, and the loop that
@@ -15,13 +15,14 @@
 //!   thread exists, so no handler can be about to use it.
 //! - **I3.** Handlers call async-signal-safe functions only (signal-safety(7)):
 //!   write, getppid, alarm; and they leave errno as it was.
-#![allow(unsafe_code, reason = "fork, sigaction and _exit have no safe binding")]
+#![allow(unsafe_code, reason = "fork, sigaction, setuid and _exit have no safe binding")]
 
 use std::{
+    ffi::CString,
     fs,
     io::{self, Write},
     mem::MaybeUninit,
-    os::fd::{AsRawFd, IntoRawFd, OwnedFd},
+    os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     ptr,
     sync::atomic::{
         AtomicI32, AtomicU32,
@@ -33,7 +34,7 @@ use std::{
 use libc::c_int;
 use rustix::process::{Pid, Signal};
 
-use crate::error::Error;
+use crate::{error::Error, identity::Identity};
 
 /// Where handlers write signal numbers; see I2.
 static SIGNAL_FD: AtomicI32 = AtomicI32::new(-1);
@@ -118,7 +119,18 @@ pub(crate) fn fork(orders: OwnedFd, orphan_limit: Duration) -> Result<Forked, Er
         0 => {
             become_worker(orders, master, orphan_limit);
             set_mask(&mask);
-            unblock(&[libc::SIGTERM, libc::SIGQUIT, libc::SIGINT, libc::SIGCHLD]);
+            unblock(&[
+                libc::SIGTERM,
+                libc::SIGQUIT,
+                libc::SIGINT,
+                libc::SIGCHLD,
+                libc::SIGUSR1,
+                libc::SIGUSR2,
+                libc::SIGHUP,
+                libc::SIGWINCH,
+                libc::SIGTTIN,
+                libc::SIGTTOU,
+            ]);
             Ok(Forked::Child)
         }
         pid => {
@@ -163,14 +175,87 @@ fn become_worker(orders: OwnedFd, master: Pid, orphan_limit: Duration) {
     // A handler that does nothing, and not SIG_IGN: that would be inherited by
     // every program a handler executes (execve(2)).
     set_action(libc::SIGINT, on_ignored as *const () as usize);
+    set_action(libc::SIGUSR1, handler);
+    // The same for what the master acts on, and a terminal or an operator may send to the whole group.
+    for signal in [libc::SIGHUP, libc::SIGUSR2, libc::SIGWINCH, libc::SIGTTIN, libc::SIGTTOU] {
+        set_action(signal, on_ignored as *const () as usize);
+    }
     set_action(libc::SIGCHLD, libc::SIG_DFL);
     set_action(libc::SIGPIPE, libc::SIG_IGN);
+    die_with(master);
+}
 
+/// Has the kernel send TERM to this process when its master dies, which it may have done already.
+fn die_with(master: Pid) {
     let armed = rustix::process::set_parent_process_death_signal(Some(Signal::TERM));
     // The master may have died before the line above: then no signal comes.
     if armed.is_err() || rustix::process::getppid() != Some(master) {
         exit(0);
     }
+}
+
+/// Makes this worker somebody else, for ever.
+///
+/// In this order, because without root's rights the next step would fail (setgroups(2), setgid(2), setuid(2)). The process
+/// has one thread here, so there is no other one to change as well. A change of the user takes PR_SET_PDEATHSIG back
+/// (prctl(2)), so it is set again.
+///
+/// # Errors
+/// `Error::System` with the step that failed; the worker must end then.
+pub(crate) fn become_identity(identity: &Identity) -> Result<(), Error> {
+    let check = |call: &'static str, answer: c_int| match answer {
+        0 => Ok(()),
+        _ => Err(Error::System { call, source: io::Error::last_os_error() }),
+    };
+    if rustix::process::geteuid().is_root() {
+        // SAFETY: the pointer and the length are those of a living slice; the other calls take numbers.
+        unsafe {
+            check("setgroups", libc::setgroups(identity.groups.len(), identity.groups.as_ptr()))?;
+            check("setgid", libc::setgid(identity.group))?;
+            check("setuid", libc::setuid(identity.user))?;
+        }
+    }
+    if let Some(master) = Pid::from_raw(MASTER_PID.load(Relaxed)) {
+        die_with(master);
+    }
+    Ok(())
+}
+
+/// The ids of a user and of its group, by name.
+pub(crate) fn user(name: &str) -> Option<(u32, u32)> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: a NUL-terminated name; the answer is null or points to a static record that is read at once, and no other
+    // thread exists that could overwrite it (I1; the master is the only caller).
+    unsafe { libc::getpwnam(name.as_ptr()).as_ref().map(|entry| (entry.pw_uid, entry.pw_gid)) }
+}
+
+/// The id of a group, by name.
+pub(crate) fn group(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    // SAFETY: as in `user`.
+    unsafe { libc::getgrnam(name.as_ptr()).as_ref().map(|entry| entry.gr_gid) }
+}
+
+/// All groups of a user, with `group` among them; at most 256.
+pub(crate) fn groups_of(name: &str, group: u32) -> Vec<u32> {
+    let Ok(name) = CString::new(name) else { return vec![group] };
+    let mut groups = vec![group; 256];
+    let mut count: c_int = 256;
+    // SAFETY: `groups` has room for the `count` entries that it says.
+    let answer = unsafe { libc::getgrouplist(name.as_ptr(), group, groups.as_mut_ptr(), &raw mut count) };
+    groups.truncate(if answer < 0 { 1 } else { usize::try_from(count).unwrap_or(1) });
+    groups
+}
+
+/// Takes a descriptor that this process has inherited, and closes it on exec from now on.
+///
+/// `None` when there is none of this number. The caller knows from its parent that the number is its own to take, and takes
+/// each once.
+pub(crate) fn inherited(fd: RawFd) -> Option<OwnedFd> {
+    // SAFETY: fcntl(2) with a number that is no open descriptor answers EBADF and does nothing else.
+    let answer = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    // SAFETY: the descriptor is open, as fcntl has just said, and by the contract above nobody else owns it.
+    (fd > 2 && answer == 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 extern "C" fn on_signal(signal: c_int) {

@@ -1,8 +1,9 @@
 //! `Worker`: what a worker process knows about itself and hears from its master.
 //!
-//! An order is one byte on a pipe, and the byte is a signal's number: so the
-//! master writes exactly what the worker's own signal handler writes, and
-//! there is one descriptor to wait on and one place to decode.
+//! Orders come in on one pipe, whether the master or the worker's own signal
+//! handler has written them: there is one descriptor to wait on and one place
+//! to decode (`order.rs`). What it says to the master goes out on another
+//! (`report.rs`).
 
 use std::{
     os::fd::{AsFd, BorrowedFd, OwnedFd},
@@ -15,14 +16,18 @@ use std::{
 
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
-    io::Errno,
     pipe::{PipeFlags, pipe_with},
     process::Signal,
 };
 
 use tenfold_scoreboard::{self as scoreboard, Scoreboard, Slot, State};
 
-use crate::{error::Error, sys};
+use crate::{
+    error::Error,
+    order::{self, Order, Orders},
+    report::{Report, Reporter},
+    sys,
+};
 
 /// One worker, seen from inside; it may be shared between the worker's threads.
 #[derive(Debug)]
@@ -34,8 +39,8 @@ pub struct Worker {
     pub(crate) generation: u32,
     orders: OwnedFd,
     sender: Orders,
-    /// Where to say "ready"; gone once said, or without a master.
-    ready: Mutex<Option<OwnedFd>>,
+    reporter: Reporter,
+    said_ready: AtomicBool,
     /// There is no master, so this worker judges a repeated order itself.
     alone: bool,
     /// A graceful stop was ordered before.
@@ -44,27 +49,12 @@ pub struct Worker {
     caught: Mutex<Option<sys::Caught>>,
 }
 
-/// What a worker is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Order {
-    /// Take no new work, finish what there is, then end. There is a time limit.
-    Graceful,
-    /// End now; what is in flight is lost.
-    Fast,
-}
-
-/// Gives orders to one worker; cheap to clone, may go to any thread.
-#[derive(Clone, Debug)]
-pub struct Orders {
-    pipe: Arc<OwnedFd>,
-}
-
 /// The descriptors of a new worker, made by the master before it forks.
 pub(crate) struct Lines {
     /// Worker's end and master's end of the orders pipe.
     pub(crate) orders: (OwnedFd, OwnedFd),
-    /// Master's end and worker's end of the ready pipe.
-    pub(crate) ready: (OwnedFd, OwnedFd),
+    /// Master's end and worker's end of the reports pipe.
+    pub(crate) reports: (OwnedFd, OwnedFd),
 }
 
 impl Worker {
@@ -87,7 +77,8 @@ impl Worker {
             generation: 1,
             orders,
             sender: Orders { pipe: Arc::new(sender) },
-            ready: Mutex::new(None),
+            reporter: Reporter::new(None),
+            said_ready: AtomicBool::new(false),
             alone: true,
             stopping: AtomicBool::new(false),
             caught: Mutex::new(None),
@@ -100,7 +91,7 @@ impl Worker {
         index: usize,
         (slot_index, slot): (usize, &'static Slot),
         generation: u32,
-        (orders, sender, ready): (OwnedFd, OwnedFd, OwnedFd),
+        (orders, sender, reports): (OwnedFd, OwnedFd, OwnedFd),
     ) -> Self {
         scoreboard::set_current(slot);
         slot.occupy(std::process::id(), generation);
@@ -112,7 +103,8 @@ impl Worker {
             generation,
             orders,
             sender: Orders { pipe: Arc::new(sender) },
-            ready: Mutex::new(Some(ready)),
+            reporter: Reporter::new(Some(reports)),
+            said_ready: AtomicBool::new(false),
             alone: false,
             stopping: AtomicBool::new(false),
             caught: Mutex::new(None),
@@ -158,10 +150,20 @@ impl Worker {
         if self.slot.state() == State::Starting {
             self.slot.set_state(State::Ready);
         }
-        if let Some(pipe) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        if !self.said_ready.swap(true, Relaxed) {
             // A master that is gone needs no answer; the order to stop is on its way.
-            let _ = rustix::io::write(&pipe, b"r");
+            self.reporter.say(&Report::Ready);
         }
+    }
+
+    /// Whether [`Worker::ready`] was called.
+    pub(crate) fn said_ready(&self) -> bool {
+        self.said_ready.load(Relaxed)
+    }
+
+    /// Tells the master something; may be cloned for other threads.
+    pub fn reporter(&self) -> &Reporter {
+        &self.reporter
     }
 
     /// Readable when [`Worker::try_order`] has something to say. Poll it for
@@ -176,7 +178,10 @@ impl Worker {
     /// master, which passes it on. Only without a master does a second graceful
     /// order turn into [`Order::Fast`], as it does in a master.
     pub fn try_order(&self) -> Option<Order> {
-        let order = read_order(&self.orders)?;
+        let order = order::read(&self.orders)?;
+        if !order.is_stop() {
+            return Some(order);
+        }
         self.slot.set_state(State::Draining);
         let repeated = self.stopping.swap(true, Relaxed);
         Some(if self.alone && repeated { Order::Fast } else { order })
@@ -245,8 +250,10 @@ pub struct OrderReader {
 impl OrderReader {
     /// The next order, if there is one. Never blocks.
     pub fn try_order(&self) -> Option<Order> {
-        let order = read_order(&self.orders)?;
-        self.slot.set_state(State::Draining);
+        let order = order::read(&self.orders)?;
+        if order.is_stop() {
+            self.slot.set_state(State::Draining);
+        }
         Some(order)
     }
 }
@@ -257,56 +264,10 @@ impl AsFd for OrderReader {
     }
 }
 
-fn read_order(orders: &OwnedFd) -> Option<Order> {
-    loop {
-        let mut byte = [0];
-        match rustix::io::read(orders, &mut byte) {
-            Ok(1) => {}
-            Err(Errno::INTR) => continue,
-            // EAGAIN. End of file cannot be: this process has the other end, too.
-            _ => return None,
-        }
-        if let Some(order) = Order::from_byte(byte[0]) {
-            return Some(order);
-        }
-    }
-}
-
-impl Orders {
-    /// Tells the worker. An order that finds the pipe full (65,536 unread
-    /// orders) is dropped: the worker has one to read.
-    pub fn send(&self, order: Order) {
-        send(&*self.pipe, order);
-    }
-}
-
-impl Order {
-    /// The byte that stands for it, a signal's number.
-    fn byte(self) -> u8 {
-        match self {
-            Self::Graceful => Signal::TERM.as_raw() as u8,
-            Self::Fast => Signal::INT.as_raw() as u8,
-        }
-    }
-
-    fn from_byte(byte: u8) -> Option<Self> {
-        match Signal::from_named_raw(byte.into())? {
-            Signal::TERM | Signal::QUIT => Some(Self::Graceful),
-            Signal::INT => Some(Self::Fast),
-            _ => None,
-        }
-    }
-}
-
 impl Lines {
     pub(crate) fn new() -> Result<Self, Error> {
-        Ok(Self { orders: pipe()?, ready: pipe()? })
+        Ok(Self { orders: pipe()?, reports: pipe()? })
     }
-}
-
-/// Writes one order. A worker that is gone (EPIPE) needs none.
-pub(crate) fn send(pipe: impl AsFd, order: Order) {
-    let _ = rustix::io::write(pipe, &[order.byte()]);
 }
 
 /// A pipe that neither blocks nor survives an exec: (read end, write end).
@@ -332,6 +293,14 @@ mod tests {
         assert_eq!(poll(&mut fds, Some(&Timespec::default())), Ok(1));
         assert_eq!((worker.try_order(), worker.try_order()), (Some(Order::Fast), None));
         assert_eq!(worker.slot().state(), State::Draining);
+    }
+
+    #[test]
+    fn an_order_that_is_no_stop_leaves_the_state() {
+        let worker = Worker::alone().expect("a pipe");
+        worker.ready();
+        worker.orders().send(Order::ReopenLogs);
+        assert_eq!((worker.try_order(), worker.slot().state()), (Some(Order::ReopenLogs), State::Ready));
     }
 
     #[test]

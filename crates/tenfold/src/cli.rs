@@ -7,7 +7,9 @@ mod arguments;
 mod banner;
 mod compare;
 mod config;
+mod control;
 mod load;
+mod log;
 mod plan;
 mod table;
 
@@ -15,10 +17,10 @@ use std::fmt;
 use std::io::Write;
 use std::process::ExitCode;
 
-use tenfold_server::supervisor::{Group, ListenSpec};
+use tenfold_server::supervisor::{Group, ListenSpec, report_failure};
 use tenfold_server::{App, ServeError, Settings};
 
-use self::arguments::{Asked, Command};
+use self::arguments::{Asked, Command, Request, ServeOptions};
 
 pub use banner::backend_name;
 
@@ -44,8 +46,10 @@ pub enum Error {
 
 /// Gives an [`App`] a command line.
 pub trait Main {
-    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `compare`,
-    /// `load`, `plan`.
+    /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `compare`, `load`,
+    /// `plan`, and what is asked of a running server: `status`, `reload`, `upgrade` and others.
+    ///
+    /// A reload serves the same app with the configuration file's new settings.
     ///
     /// Returns after an ordered stop. In every other case the process ends here, with exit code 2 for a mistake of the user
     /// and 1 for a failure.
@@ -57,7 +61,8 @@ pub trait Main {
 
 impl Main for App {
     fn main(self) -> tenfold_server::Result<()> {
-        let code = run(|_| Ok(Program::new(self)));
+        let mut app = Some(self);
+        let code = run_with(Box::new(move |_| Ok(app.take().map(Program::new))));
         match code == ExitCode::SUCCESS {
             true => Ok(()),
             false => std::process::exit(if code == ExitCode::from(2) { 2 } else { 1 }),
@@ -86,7 +91,17 @@ impl Program {
 
 /// Does what the command line of this process says. `make` is called for `serve` and `check`, in the process that becomes
 /// the master: it must start no thread and keep no connection open.
-pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
+///
+/// For a reload it is called again, first in a child process, where it may fail, panic or exit without harm, and then in the
+/// master. Groups and what runs at the end count from the first call only: they last as long as the master.
+pub fn run(mut make: impl FnMut(&Settings) -> Result<Program, Error> + 'static) -> ExitCode {
+    run_with(Box::new(move |settings| make(settings).map(Some)))
+}
+
+/// `None` from `make` is "the same app as before".
+type Make = Box<dyn FnMut(&Settings) -> Result<Option<Program>, Error>>;
+
+fn run_with(make: Make) -> ExitCode {
     let asked = match Asked::parse(std::env::args_os()) {
         Ok(asked) => asked,
         Err(answer) => return answer.print(),
@@ -98,12 +113,12 @@ pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
         Command::Part(options) => compare::part(&options, make),
         Command::Load(options) => load::run(&options),
         Command::Plan(options) => plan::run(&options),
-        Command::Serve(options) => options.settings().and_then(|settings| {
-            banner::start_log(options.log);
-            serve(&settings, make)
-        }),
+        Command::Serve(options) => serve(options, make),
+        Command::Ask(request) => ask(&request),
     };
     outcome.unwrap_or_else(|error| {
+        // A master that waits for this one to take over is told as well.
+        report_failure(&error.to_string());
         // Whoever reads this wants the reason, not where in the program it was found.
         let _ = writeln!(std::io::stderr(), "{}: {error}", program_name());
         ExitCode::from(match error {
@@ -113,31 +128,40 @@ pub fn run(make: impl FnOnce(&Settings) -> Result<Program, Error>) -> ExitCode {
     })
 }
 
-fn serve(
-    settings: &Settings,
-    make: impl FnOnce(&Settings) -> Result<Program, Error>,
-) -> Result<ExitCode, Error> {
+fn serve(options: ServeOptions, mut make: Make) -> Result<ExitCode, Error> {
+    let mut settings = options.settings()?;
+    log::start(options.log.into(), settings.error_log_file.as_deref())?;
     settings.check().map_err(Error::Usage)?;
-    let backend = backend_name(settings)?;
-    let Program { app, extra, at_end } = make(settings)?;
+    let backend = backend_name(&settings)?;
+    if settings.control.is_none() {
+        let path = control::default_path(&settings);
+        settings.control = Some(path.map_or_else(|| "off".into(), |path| path.display().to_string()));
+    }
+    let Program { app, extra, at_end } =
+        make(&settings)?.ok_or_else(|| Error::System("there is no app".into()))?;
     let _at_end = AtEnd(at_end);
     let shown = settings.clone();
-    let code = tenfold_server::serve(app, settings, extra, move |serving| {
+    let again = move || {
+        let settings = options.settings().map_err(|error| error.to_string())?;
+        settings.check()?;
+        backend_name(&settings).map_err(|error| error.to_string())?;
+        let program = make(&settings).map_err(|error| error.to_string())?;
+        Ok((settings, program.map(|program| program.app)))
+    };
+    let code = tenfold_server::serve_with(app, &settings, Box::new(again), extra, move |serving| {
         banner::print(&shown, serving, backend);
     })?;
     Ok(code)
 }
 
-fn check(
-    file: &std::path::Path,
-    make: impl FnOnce(&Settings) -> Result<Program, Error>,
-) -> Result<ExitCode, Error> {
+fn check(file: &std::path::Path, mut make: Make) -> Result<ExitCode, Error> {
     let settings = config::load(file)?;
     settings.check().map_err(Error::Usage)?;
     for address in &settings.listen {
         address.parse::<ListenSpec>().map_err(|error| Error::Usage(error.to_string()))?;
     }
-    let Program { app, at_end, .. } = make(&settings)?;
+    let Program { app, at_end, .. } =
+        make(&settings)?.ok_or_else(|| Error::System("there is no app".into()))?;
     let _at_end = AtEnd(at_end);
     let blueprint = app.build().map_err(|error| Error::Usage(error.to_string()))?;
     let model = settings.check().map_err(Error::Usage)?;
@@ -145,6 +169,13 @@ fn check(
         model.place(lane, &settings).map_err(|error| Error::Usage(format!("lane {name:?}: {error}")))?;
     }
     print(&format!("{}: ok (model {})\n", file.display(), model.name()))
+}
+
+fn ask(request: &Request) -> Result<ExitCode, Error> {
+    let (server, line) = request.line();
+    let socket = control::find(server.control.as_deref(), server.config.as_deref())?;
+    let answer = control::ask(&socket, &line)?;
+    print(&if request.wants_json() { format!("{answer}\n") } else { control::text(&answer) })
 }
 
 fn print_models() -> Result<ExitCode, Error> {

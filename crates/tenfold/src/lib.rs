@@ -85,6 +85,7 @@ mod guide {
         Lanes: "../../../docs/lanes.md",
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",
+        Operations: "../../../docs/operations.md",
         RuntimePage: "../../../docs/runtime.md",
     }
 }

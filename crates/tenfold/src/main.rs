@@ -7,5 +7,5 @@ mod demo;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tenfold::cli::run(demo::program)
+    tenfold::cli::run(demo::programs())
 }

@@ -26,7 +26,7 @@ impl Server {
         let directory = std::env::temp_dir().join(format!("tenfold-binary-{}-{name}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let mut child = Command::new(BINARY)
-            .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--log", "warn"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--log", "warn", "--control", "off"])
             .args(arguments)
             .env("TMPDIR", &directory)
             .stdout(Stdio::piped())

@@ -11,6 +11,7 @@ mod harness;
 mod memory;
 mod process;
 mod response;
+mod traffic;
 
 pub use client::{Client, PATIENCE};
 pub use harness::{Case, Options, run};
@@ -18,3 +19,4 @@ pub use memory::{Memory, PeakWatch, descendants, memory_of_tree};
 pub use process::{Exit, ServerProcess, kill_remaining, signal_process, wait_until};
 pub use response::{ResponseReader, TestResponse};
 pub use rustix::process::Signal;
+pub use traffic::{Counted, Traffic};

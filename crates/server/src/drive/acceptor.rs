@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::net::TcpListener;
 use tenfold_runtime::{sleep, yield_now};
@@ -23,6 +23,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// Pause while the worker has as many connections as it may.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
+/// Least time for which a worker that stops takes connections from the kernel's queue.
+const DRAIN_MIN: Duration = Duration::from_millis(200);
+
 /// Accepts until the worker stops, then takes what is still in the kernel's queue.
 ///
 /// `serve` gets each connection; `accept` waits for the next one and fails when the worker stops.
@@ -33,7 +36,7 @@ pub(crate) fn accept_loop(
     mut serve: impl FnMut(Connection),
 ) {
     let mut in_batch = 0;
-    while !service.stop.was_said() {
+    while !service.is_stopping() {
         if !service.has_room() {
             sleep(FULL_PAUSE);
             continue;
@@ -55,8 +58,12 @@ pub(crate) fn accept_loop(
             Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
         }
     }
-    // Whoever has completed the handshake is served: nothing that the kernel has queued is reset.
-    while let Ok((stream, address)) = listener.try_accept_from() {
+    // Whoever has completed the handshake is served: nothing that the kernel has queued is reset. Bounded, because under
+    // load the queue of a listener that others accept from as well is never empty.
+    let until = Instant::now() + service.idle_grace.max(DRAIN_MIN);
+    while Instant::now() < until
+        && let Ok((stream, address)) = listener.try_accept_from()
+    {
         serve(Connection::new(stream, Peer::from(address), service));
     }
 }

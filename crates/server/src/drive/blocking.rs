@@ -1,8 +1,9 @@
 //! Connections on threads of their own: the thread waits, between requests as well.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::net::TcpListener;
 use tenfold_runtime::park;
@@ -31,15 +32,34 @@ pub(crate) fn serve_connection(conn: Connection) {
     serve_connection_until(conn, &stop);
 }
 
+/// Waits for the first bytes of a request. Between requests the word to stop shortens the wait to the grace; within one it
+/// does not.
+fn wait_for_request(
+    conn: &Connection,
+    into: &mut [u8],
+    stop: &Arc<OwnedFd>,
+    idle_max: Duration,
+) -> io::Result<usize> {
+    let until = Instant::now() + idle_max;
+    loop {
+        match park::interruptible(stop, || conn.read(into, Some(until))) {
+            Err(error) if park::is_cancellation(&error) => {}
+            outcome => return outcome,
+        }
+        // In a worker with one thread `stop` is where all orders come in, and this reads them.
+        if conn.service.is_stopping() {
+            // A request that is on its way already must not find the connection closed.
+            return conn.read(into, Some(until.min(Instant::now() + conn.service.idle_grace)));
+        }
+    }
+}
+
 /// Serves a connection to its end, or until it is idle and `stop` is readable.
 pub(crate) fn serve_connection_until(mut conn: Connection, stop: &Arc<OwnedFd>) {
     let mut work = Workspace::take();
     let mut idle_max = conn.service.bounds.header_timeout;
     loop {
-        // Between requests the word to stop ends the wait; within one it does not.
-        let until = Instant::now() + idle_max;
-        let came = park::interruptible(stop, || conn.read(work.input.spare(), Some(until)));
-        match came {
+        match wait_for_request(&conn, work.input.spare(), stop, idle_max) {
             Ok(0) | Err(_) => break,
             Ok(count) => work.input.commit(count),
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::feed::{self, Dormant, FeedId, News};
 use tenfold_runtime::net::TcpListener;
@@ -98,7 +98,14 @@ fn run_on(stack: Reserved, conn: Box<Connection>, work: Box<Workspace>) {
 fn run(mut conn: Box<Connection>, mut work: Box<Workspace>) {
     loop {
         match serve(&mut conn, &mut work) {
-            Next::Idle if conn.service.stop.was_said() => break,
+            Next::Idle if conn.service.is_stopping() => {
+                // Its last answer has promised to stay, before the word to stop came.
+                let until = Instant::now() + conn.service.idle_grace;
+                match conn.read(work.input.spare(), Some(until)) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => work.input.commit(count),
+                }
+            }
             Next::Idle => {
                 let feed = open_feed(&mut conn);
                 let idle_max = conn.service.bounds.keepalive;

@@ -86,6 +86,10 @@ struct Turn<'a> {
 impl<'a> Turn<'a> {
     fn in_lane(self, found: &Found<'_>) -> io::Result<Outcome> {
         if found.route.is_exempt() {
+            if self.conn.service.is_unready() && found.route.is_health() {
+                return self
+                    .refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to stop"));
+            }
             return self.run(found, false);
         }
         let lane = &self.conn.service.lanes[found.route.lane()];
@@ -125,7 +129,7 @@ impl<'a> Turn<'a> {
         let Some(channel) = crew.take(Instant::now() + wait_max) else {
             return self.refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "no handler process is there"));
         };
-        let last = conn.service.stop.was_said()
+        let last = conn.service.is_stopping()
             || self.exchange.requests() >= conn.service.bounds.exchange.requests_max;
         let socket = conn.stream.socket();
         match channel.pass(socket, last, &conn.peer.to_string(), [head, rest]) {
@@ -209,7 +213,7 @@ impl<'a> Turn<'a> {
         let keep_alive = exchange.may_persist(promise, &service.bounds.exchange)
             && !intake.is_broken()
             && !conn.last
-            && !service.stop.was_said();
+            && !service.is_stopping();
         let asked = Asked { version: view.version(), to_head: view.is_head(), keep_alive };
         let status = response.status();
         tally.response(status);

@@ -28,7 +28,7 @@ use crate::lane::{Lane, Placement};
 use crate::peer::Peer;
 use crate::plan::Plan;
 use crate::service::Service;
-use crate::settings::Settings;
+use crate::settings::{Settings, refuse};
 
 pub(super) struct EventWorker;
 
@@ -60,7 +60,10 @@ impl Model for EventWorker {
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
-        settings.refuse_pool_threads(self.name())
+        let name = self.name();
+        refuse(name, "spawning", settings.spawning != "static", "handler processes belong to their front")?;
+        refuse(name, "recycle_*", settings.recycles(), "handler processes belong to their front")?;
+        settings.refuse_pool_threads(name)
     }
 
     fn place(&self, lane: &Lane, settings: &Settings) -> Result<Placement, String> {
@@ -76,15 +79,19 @@ impl Model for EventWorker {
         for (index, (name, lane)) in plan.blueprint.lanes().iter().enumerate() {
             let Placement::Worker(each) = self.place(lane, &plan.settings)? else { continue };
             let (plan, doors) = (plan.clone(), doors.clone());
-            groups.push(Group::new(format!("handler {name}"), fronts * each, move |worker| {
+            let identity = plan.identity.clone();
+            let group = Group::new(format!("handler {name}"), fronts * each, move |worker| {
                 match handle(worker, &plan, &doors[worker.index() % fronts], index) {
                     Ok(()) => ExitReason::Done,
                     Err(reason) => ExitReason::Failed(reason),
                 }
-            }));
+            });
+            groups.push(group.identity(identity));
         }
+        let identity = plan.identity.clone();
         let plan = plan.clone();
-        groups.push(Group::new("worker", fronts, move |worker| {
+        // Handler processes belong to a front by its number: another number of fronts is another generation.
+        let fronts = Group::new("worker", fronts, move |worker| {
             let door = &doors[worker.index()];
             loops::run(self, worker, &plan, evented::begin, |service, handles| {
                 let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
@@ -92,7 +99,8 @@ impl Model for EventWorker {
                 handles[0].spawn("door", move || welcome(TcpListener::from_fd(listener), service));
                 Ok(())
             })
-        }));
+        });
+        groups.push(fronts.identity(identity));
         Ok(groups)
     }
 
@@ -146,20 +154,27 @@ fn welcome(listener: TcpListener, service: Arc<Service>) {
 
 /// A handler process: one request after another, on its only thread.
 fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), String> {
+    plan.listeners.close();
     let service = Service::open_behind_front(plan)?;
     let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let orders = Arc::new(orders);
     worker.ready();
-    while worker.try_order().is_none() {
+    while !service.hear(worker) {
         let Ok(channel) = knock(door, lane, worker.slot_index()) else {
-            if worker.wait_order(Some(RECONNECT)).is_some() {
+            if worker.wait_order(Some(RECONNECT)).is_some_and(|order| service.obey(order, worker.reporter()))
+            {
                 break;
             }
             continue;
         };
-        while park::interruptible(&orders, || channel.wait_given()).is_ok()
-            && let Ok(Some(given)) = channel.given()
-        {
+        // An order that is no stop leaves the channel as it is: the front knows it as free.
+        while !service.hear(worker) {
+            match park::interruptible(&orders, || channel.wait_given()) {
+                Ok(()) => {}
+                Err(error) if park::is_cancellation(&error) => continue,
+                Err(_) => break,
+            }
+            let Ok(Some(given)) = channel.given() else { break };
             let (after, bytes) = serve_given(given, &service);
             if channel.reply(after, &bytes).is_err() {
                 break;

@@ -9,13 +9,14 @@
 
 use std::os::fd::AsFd;
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::net::{TcpListener, TcpStream};
 use tenfold_runtime::{
     BackendChoice, Interest, LoopHandle, ReactorConfig, Runtime, RuntimeConfig, feed, park, sleep, spawn,
 };
-use tenfold_supervisor::{ExitReason, Order, OrderReader, Worker};
+use tenfold_supervisor::{ExitReason, OrderReader, Reporter, Worker};
 
 use super::{Facts, Model};
 use crate::drive::evented::{Begin, spawn_acceptor};
@@ -66,7 +67,7 @@ fn serve(
     prepare: impl FnOnce(&Arc<Service>, &[LoopHandle]) -> Result<(), String>,
 ) -> Result<(), String> {
     let service = Service::open(plan, model)?;
-    let listeners = plan.open_listeners()?;
+    let listeners = plan.open_listeners(worker)?;
     let config = runtime_config(&plan.settings)?;
     let watchdog = Duration::from_millis(plan.settings.watchdog_ms);
     let watchdog = (!watchdog.is_zero()).then(|| tenfold_runtime::Watchdog::start(watchdog));
@@ -84,7 +85,7 @@ fn serve(
                 Err(error) => return drop(made.send(Err(error.to_string()))),
             };
             let _ = made.send(Ok(runtime.handle()));
-            if let Err(error) = runtime.run(move || serve_loop(&service, &listeners, begin)) {
+            if let Err(error) = runtime.run(move || serve_loop(&service, listeners, begin)) {
                 tracing::error!(%error, "a loop has ended");
             }
         });
@@ -97,12 +98,13 @@ fn serve(
     prepare(&service, &handles)?;
     let orders = worker.order_reader().map_err(|error| error.to_string())?;
     worker.ready();
+    let reporter = worker.reporter().clone();
     let for_loop = service.clone();
     runtime
         .run(move || {
             let control = for_loop.clone();
-            spawn(move || obey(&orders, &control));
-            serve_loop(&for_loop, &listeners, begin);
+            spawn(move || obey(&orders, &reporter, &control));
+            serve_loop(&for_loop, listeners, begin);
         })
         .map_err(|error| error.to_string())?;
     for thread in threads {
@@ -112,18 +114,16 @@ fn serve(
 }
 
 /// The control fiber: a graceful order is said to all loops; a fast one ends the process, with whatever it was doing.
-fn obey(orders: &OrderReader, service: &Service) {
+fn obey(orders: &OrderReader, reporter: &Reporter, service: &Service) {
     while park::wait_readable(orders).is_ok() {
-        match orders.try_order() {
-            Some(Order::Graceful) => service.stop.say(),
-            Some(Order::Fast) => std::process::exit(0),
-            None => {}
+        while let Some(order) = orders.try_order() {
+            service.obey(order, reporter);
         }
     }
 }
 
 /// One loop's life.
-fn serve_loop(service: &Arc<Service>, listeners: &[TcpListener], begin: Begin) {
+fn serve_loop(service: &Arc<Service>, listeners: Vec<TcpListener>, begin: Begin) {
     let acceptors: Vec<_> =
         listeners.iter().map(|listener| spawn_acceptor(listener.clone(), service.clone(), begin)).collect();
     let stop = service.stop.eventfd.as_fd().try_clone_to_owned().map(TcpStream::from_fd);
@@ -135,8 +135,13 @@ fn serve_loop(service: &Arc<Service>, listeners: &[TcpListener], begin: Begin) {
         acceptor.cancel();
         let _ = acceptor.join();
     }
+    // Closed as soon as they are empty: who comes now is refused at once, or goes to another worker.
+    drop(listeners);
+    let grace = Instant::now() + service.idle_grace;
     while service.connections() > 0 {
-        feed::stop_resting();
+        if Instant::now() >= grace {
+            feed::stop_resting();
+        }
         sleep(LOOK);
     }
 }
@@ -151,20 +156,16 @@ fn runtime_config(settings: &Settings) -> Result<RuntimeConfig, String> {
     })
 }
 
-/// For models whose main thread has nothing else to do.
-pub(super) fn wait_for_order(worker: &Worker) -> Order {
-    loop {
-        if let Some(order) = worker.wait_order(None) {
-            return order;
-        }
-    }
+/// For models whose main thread has nothing else to do: obeys until it is told to stop.
+pub(super) fn wait_for_stop(worker: &Worker, service: &Service) {
+    while !worker.wait_order(None).is_some_and(|order| service.obey(order, worker.reporter())) {}
 }
 
-/// Waits until the last connection is gone, or until a fast stop is ordered.
-pub(super) fn wait_until_empty(worker: &Worker, service: &Service) {
-    while service.connections() > 0 {
-        if worker.wait_order(Some(LOOK)) == Some(Order::Fast) {
-            return;
+/// Waits until the acceptors have ended and the last connection is gone; obeys meanwhile.
+pub(super) fn wait_until_empty(worker: &Worker, service: &Service, acceptors: &[JoinHandle<()>]) {
+    while service.connections() > 0 || acceptors.iter().any(|thread| !thread.is_finished()) {
+        if let Some(order) = worker.wait_order(Some(LOOK)) {
+            service.obey(order, worker.reporter());
         }
     }
 }

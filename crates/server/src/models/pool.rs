@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, place_on_threads};
@@ -55,6 +56,10 @@ impl Model for Pool {
         place_on_threads(self.name(), lane)
     }
 
+    fn is_spare(&self) -> fn(&Slot) -> bool {
+        |slot| slot.connections_open.get() == 0
+    }
+
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         let threads = plan.settings.threads.unwrap_or(THREADS);
         run_blocking(self, worker, plan, threads, blocking::serve_connection)
@@ -70,15 +75,11 @@ pub(super) fn run_blocking(
     acceptors: usize,
     each: impl Fn(Connection) + Send + Sync + 'static,
 ) -> ExitReason {
-    match start_acceptors(model, plan, acceptors, each) {
+    match start_acceptors(model, worker, plan, acceptors, each) {
         Ok((service, threads)) => {
             worker.ready();
-            let fast = super::loops::wait_for_order(worker) == tenfold_supervisor::Order::Fast;
-            service.stop.say();
-            if !fast {
-                threads.into_iter().for_each(|thread| drop(thread.join()));
-                super::loops::wait_until_empty(worker, &service);
-            }
+            super::loops::wait_for_stop(worker, &service);
+            super::loops::wait_until_empty(worker, &service, &threads);
             ExitReason::Done
         }
         Err(reason) => ExitReason::Failed(reason),
@@ -89,6 +90,7 @@ type Started = (Arc<Service>, Vec<std::thread::JoinHandle<()>>);
 
 fn start_acceptors(
     model: &dyn Model,
+    worker: &Worker,
     plan: &Plan,
     acceptors: usize,
     each: impl Fn(Connection) + Send + Sync + 'static,
@@ -96,7 +98,7 @@ fn start_acceptors(
     let service = Service::open(plan, model)?;
     let each = Arc::new(each);
     let mut threads = Vec::new();
-    for listener in plan.open_listeners()? {
+    for listener in plan.open_listeners(worker)? {
         for index in 0..acceptors {
             let (listener, service, each) = (listener.clone(), service.clone(), each.clone());
             let thread = std::thread::Builder::new().name(format!("acceptor-{index}"));

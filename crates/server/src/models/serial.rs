@@ -9,6 +9,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tenfold_runtime::park;
+use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, place_on_threads};
@@ -58,6 +59,10 @@ impl Model for Serial {
         place_on_threads(self.name(), lane)
     }
 
+    fn is_spare(&self) -> fn(&Slot) -> bool {
+        |slot| slot.connections_open.get() == 0
+    }
+
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         match self.serve(worker, plan) {
             Ok(()) => ExitReason::Done,
@@ -70,7 +75,7 @@ impl Serial {
     /// There is no second thread to hear orders, so every idle wait watches for them as well.
     fn serve(&self, worker: &Worker, plan: &Plan) -> Result<(), String> {
         let service = Service::open(plan, self)?;
-        let listeners = plan.open_listeners()?;
+        let listeners = plan.open_listeners(worker)?;
         let orders = Arc::new(
             worker
                 .orders_fd()
@@ -78,13 +83,10 @@ impl Serial {
                 .map_err(|error| format!("cannot watch for orders: {error}"))?,
         );
         // An answer that is made after the order has to say that the connection ends.
-        service.stop.listen(&orders);
+        service.listen(worker)?;
         worker.ready();
-        while !service.stop.was_said() {
+        while !service.is_stopping() {
             let ready = park::interruptible(&orders, || first_ready(&listeners));
-            if worker.try_order().is_some() {
-                service.stop.say();
-            }
             let Some(listener) = ready.and_then(|index| listeners.get(index)) else { continue };
             if let Ok((stream, address)) = listener.try_accept_from() {
                 let conn = crate::drive::connection::Connection::new(stream, address.into(), &service);

@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::feed::{self, Dormant, FeedId, News};
 use tenfold_runtime::{LoopHandle, reserve};
@@ -166,7 +166,7 @@ fn start(conn: Box<Connection>) {
 /// Serves what the connection has to offer on this loop, which is its loop until it rests again.
 fn run(mut conn: Box<Connection>) {
     let mut work = Workspace::take();
-    let next = match conn.stream.try_read(work.input.spare()) {
+    let mut next = match conn.stream.try_read(work.input.spare()) {
         Ok(0) => Next::Close,
         Ok(count) => {
             work.input.commit(count);
@@ -175,9 +175,19 @@ fn run(mut conn: Box<Connection>) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Next::Idle,
         Err(_) => Next::Close,
     };
+    while next == Next::Idle && conn.service.is_stopping() {
+        // Its last answer has promised to stay, before the word to stop came.
+        let until = Instant::now() + conn.service.idle_grace;
+        next = match conn.read(work.input.spare(), Some(until)) {
+            Ok(0) | Err(_) => Next::Close,
+            Ok(count) => {
+                work.input.commit(count);
+                serve(&mut conn, &mut work)
+            }
+        };
+    }
     work.put();
     match next {
-        Next::Idle if conn.service.stop.was_said() => {}
         Next::Idle => {
             let idle_max = conn.service.bounds.keepalive;
             conn.stream.socket().leave();

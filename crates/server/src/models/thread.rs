@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Worker};
 
 use super::pool::run_blocking;
@@ -62,6 +63,10 @@ impl Model for Thread {
 
     fn place(&self, lane: &Lane, _settings: &Settings) -> Result<Placement, String> {
         place_on_threads(self.name(), lane)
+    }
+
+    fn is_spare(&self) -> fn(&Slot) -> bool {
+        |slot| slot.connections_open.get() == 0
     }
 
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {

@@ -160,8 +160,9 @@ impl Variant {
         // Many servers on few cores starve each other's loops; the watchdog would report that, and the debug information
         // of a report would count as growth of memory.
         let watchdog = if top.contains("watchdog_ms") { "" } else { "watchdog_ms = 0" };
+        let grace = if top.contains("grace") { "" } else { "keepalive_min_grace_secs = 0.1" };
         format!(
-            "{watchdog}\nmodel = '{model}'\nlisten = ['127.0.0.1:0']\n{workers}\n{backend}\n{top}\n\
+            "{watchdog}\n{grace}\nmodel = '{model}'\nlisten = ['127.0.0.1:0']\n{workers}\n{backend}\n{top}\n\
              [limits]\nconnections_max = {CONNECTIONS_MAX}\n{limits}"
         )
     }

@@ -52,6 +52,156 @@ pub(crate) enum Command {
     Load(Box<LoadOptions>),
     /// Reckon how many requests fit through, and what that takes.
     Plan(Box<PlanOptions>),
+    /// Ask or tell a running server.
+    #[command(flatten)]
+    Ask(Request),
+}
+
+/// Which server is meant: without either, the only one of this user.
+#[derive(Args, Default, Debug)]
+pub(crate) struct Server {
+    /// The control socket of the server.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) control: Option<PathBuf>,
+    /// The configuration file that the server was started with.
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// What is asked of a running server.
+#[derive(Subcommand, Debug)]
+pub(crate) enum Request {
+    /// Show how a running server is.
+    Status {
+        #[command(flatten)]
+        server: Server,
+        /// Print all of it, as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Start new workers from the configuration, then drain the old ones; nothing changes if they do not come up.
+    Reload {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Start the program file again as a new master, which takes over when it serves; nothing changes if it does not.
+    Upgrade {
+        #[command(flatten)]
+        server: Server,
+        /// Let both serve until `commit` or `rollback`.
+        #[arg(long)]
+        hold: bool,
+    },
+    /// Finish an upgrade that is held.
+    Commit {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Undo an upgrade that is not finished.
+    Rollback {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Change the number of workers, until the next reload.
+    Scale {
+        /// Workers.
+        count: usize,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End all workers and keep the listeners; `reload` starts new ones.
+    Drain {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Open all log files again.
+    ReopenLogs {
+        #[command(flatten)]
+        server: Server,
+    },
+    /// End the server.
+    Stop {
+        #[command(flatten)]
+        server: Server,
+        /// Without waiting for requests in flight.
+        #[arg(long)]
+        fast: bool,
+    },
+    /// Log from this level on.
+    Log {
+        /// The level.
+        level: LogLevel,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Do something with one worker.
+    Worker {
+        #[command(subcommand)]
+        what: WorkerRequest,
+    },
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum WorkerRequest {
+    /// Kill the worker in a slot; it is replaced.
+    Kill {
+        /// The slot, as `status` shows it.
+        slot: usize,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Tell what the worker in a slot is doing.
+    Dump {
+        /// The slot, as `status` shows it.
+        slot: usize,
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+impl Request {
+    /// The server that is meant, and the line of the control protocol.
+    pub(crate) fn line(&self) -> (&Server, String) {
+        match self {
+            Request::Status { server, .. } => (server, "status".into()),
+            Request::Reload { server } => (server, "reload".into()),
+            Request::Upgrade { server, hold } => {
+                (server, if *hold { "upgrade hold" } else { "upgrade" }.into())
+            }
+            Request::Commit { server } => (server, "commit".into()),
+            Request::Rollback { server } => (server, "rollback".into()),
+            Request::Scale { count, server } => (server, format!("scale {count}")),
+            Request::Drain { server } => (server, "drain".into()),
+            Request::ReopenLogs { server } => (server, "reopen-logs".into()),
+            Request::Stop { server, fast } => (server, if *fast { "stop fast" } else { "stop" }.into()),
+            Request::Log { level, server } => {
+                (server, format!("log {}", tenfold_server::supervisor::LogLevel::from(*level)))
+            }
+            Request::Worker { what: WorkerRequest::Kill { slot, server } } => {
+                (server, format!("worker kill {slot}"))
+            }
+            Request::Worker { what: WorkerRequest::Dump { slot, server } } => {
+                (server, format!("worker dump {slot}"))
+            }
+        }
+    }
+
+    pub(crate) fn wants_json(&self) -> bool {
+        matches!(self, Request::Status { json: true, .. })
+    }
+}
+
+impl From<LogLevel> for tenfold_server::supervisor::LogLevel {
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Off => Self::Off,
+            LogLevel::Error => Self::Error,
+            LogLevel::Warn => Self::Warn,
+            LogLevel::Info => Self::Info,
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Trace => Self::Trace,
+        }
+    }
 }
 
 #[derive(Args, Default)]
@@ -83,6 +233,15 @@ pub(crate) struct ServeOptions {
     /// One line for each request: off, text or json.
     #[arg(long, value_name = "FORMAT")]
     access_log: Option<String>,
+    /// A socket for each worker instead of a shared one.
+    #[arg(long)]
+    reuseport: bool,
+    /// The control socket: a path, or `off`.
+    #[arg(long, value_name = "PATH")]
+    control: Option<String>,
+    /// Where to write the master's process id.
+    #[arg(long, value_name = "PATH")]
+    pid_file: Option<PathBuf>,
     /// Report whoever holds a loop for longer than this many milliseconds; 0 for never.
     #[arg(long, value_name = "N")]
     watchdog_ms: Option<u64>,
@@ -130,6 +289,9 @@ impl ServeOptions {
         settings.handlers = self.handlers.or(settings.handlers);
         settings.backend = self.backend.clone().or(settings.backend);
         settings.watchdog_ms = self.watchdog_ms.unwrap_or(settings.watchdog_ms);
+        settings.reuseport |= self.reuseport;
+        settings.control = self.control.clone().or(settings.control);
+        settings.pid_file = self.pid_file.clone().or(settings.pid_file);
         if let Some(access_log) = &self.access_log {
             settings.access_log.clone_from(access_log);
         }

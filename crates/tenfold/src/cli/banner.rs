@@ -1,32 +1,11 @@
-//! What a person sees: the line that says that the server serves, and the log.
+//! What a person sees: the line that says that the server serves.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use tenfold_server::runtime::{BackendChoice, ReactorConfig, Runtime, RuntimeConfig};
 use tenfold_server::{Serving, Settings};
-use tracing_subscriber::filter::LevelFilter;
 
 use super::Error;
-use super::arguments::LogLevel;
-
-/// Sends the log to standard error.
-pub(crate) fn start_log(level: LogLevel) {
-    let level = match level {
-        LogLevel::Off => LevelFilter::OFF,
-        LogLevel::Error => LevelFilter::ERROR,
-        LogLevel::Warn => LevelFilter::WARN,
-        LogLevel::Info => LevelFilter::INFO,
-        LogLevel::Debug => LevelFilter::DEBUG,
-        LogLevel::Trace => LevelFilter::TRACE,
-    };
-    // An application may have set up its own; then that one stays.
-    let _ = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .try_init();
-}
 
 /// The backend that loops will use, `None` for a model without loops: opened and closed once, in the master before it forks,
 /// so that a kernel that refuses the one that was asked for is found before anything is bound.

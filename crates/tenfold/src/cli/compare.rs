@@ -10,7 +10,7 @@ use tenfold_compare::part::{Part, Role, announce};
 use tenfold_compare::report::Report;
 use tenfold_server::{Serving, Settings};
 
-use super::{AtEnd, Error, Program, print};
+use super::{AtEnd, Error, Make, Program, print};
 
 #[derive(Args)]
 pub(crate) struct CompareOptions {
@@ -89,15 +89,14 @@ fn read(file: &Path) -> Result<Report, Error> {
 }
 
 /// Is one of the processes of a comparison. `make` makes this executable's own app, for a part that serves that.
-pub(crate) fn part(
-    line: &PartOptions,
-    make: impl FnOnce(&Settings) -> Result<Program, Error>,
-) -> Result<ExitCode, Error> {
+pub(crate) fn part(line: &PartOptions, mut make: Make) -> Result<ExitCode, Error> {
     let part = Part::from_json(&line.part)?;
     part.settle()?;
     if let Role::Application { server } = &part.role {
         let settings = server.settings();
-        return serve(&settings, make(&settings)?);
+        let program =
+            make(&settings)?.ok_or_else(|| Error::System("the application was made already".into()))?;
+        return serve(&settings, program);
     }
     match part.app() {
         Some(app) => {
