@@ -11,6 +11,7 @@ pub(crate) mod connection;
 pub(crate) mod workspace;
 
 pub(crate) mod answer;
+pub(crate) mod balance;
 pub(crate) mod head_cache;
 pub(crate) mod inlet;
 pub(crate) mod intake;

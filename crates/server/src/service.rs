@@ -12,6 +12,7 @@ use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
+use crate::drive::balance::Balance;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
@@ -37,6 +38,8 @@ pub(crate) struct Service {
     orders: OnceLock<(OrderReader, Reporter)>,
     /// The board of all processes, where there is a master.
     board: Option<Scoreboard>,
+    /// Whether other workers accept from the same sockets.
+    is_shared: bool,
     open: AtomicUsize,
 }
 
@@ -74,6 +77,7 @@ impl Service {
             unready: AtomicBool::new(false),
             orders: OnceLock::new(),
             board: plan.board,
+            is_shared: !plan.listen.reuseport,
             open: AtomicUsize::new(0),
         }))
     }
@@ -138,6 +142,11 @@ impl Service {
     /// Whether the handler process in that slot has begun to answer the request that it has.
     pub(crate) fn has_answer_started(&self, slot: usize) -> bool {
         self.board.is_none_or(|board| board.slot(slot).answer_started.load(Ordering::Acquire) != 0)
+    }
+
+    /// For an acceptor, where several workers take their connections from one queue.
+    pub(crate) fn balance(&self) -> Option<Balance> {
+        self.is_shared.then(|| Balance::new(self.board, scoreboard::current()))?
     }
 
     /// Whether one more connection may be accepted.

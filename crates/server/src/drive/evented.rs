@@ -21,9 +21,9 @@ const NO_ROOM: &[u8] =
 
 /// Starts a fiber that accepts from a listener for the running loop.
 pub(crate) fn spawn_acceptor(listener: TcpListener, service: Arc<Service>, begin: Begin) -> JoinHandle<()> {
-    spawn(move || {
-        let accept = |listener: &TcpListener| listener.accept_from_until(None);
-        accept_loop(&listener, &service, accept, begin);
+    spawn(move || match service.balance() {
+        Some(mut balance) => accept_loop(&listener, &service, |listener| balance.accept(listener), begin),
+        None => accept_loop(&listener, &service, |listener| listener.accept_from_until(None), begin),
     })
 }
 
