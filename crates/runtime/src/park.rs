@@ -349,6 +349,11 @@ pub fn current_deadline() -> Option<Instant> {
     task::with(|task| task.deadline)
 }
 
+/// Whether the running fiber or thread was cancelled: its waits fail from then on.
+pub fn task_is_cancelled() -> bool {
+    task::with(|task| task.cancelled || task.thread_cancel().is_some_and(|thread| thread.is_cancelled()))
+}
+
 /// Whether the calling code waits by parking a fiber.
 pub fn parks() -> bool {
     fiber_that_may_park().is_some()

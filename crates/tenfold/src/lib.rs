@@ -81,6 +81,7 @@ mod guide {
 
     pages! {
         Readme: "../../../README.md",
+        Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
         Lanes: "../../../docs/lanes.md",
         Limits: "../../../docs/limits.md",

@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tenfold_http::h1::After;
 use tenfold_runtime::net::{TcpListener, TcpStream};
-use tenfold_runtime::{park, spawn_detached};
+use tenfold_runtime::{ProcessShare, park, spawn_detached};
 use tenfold_supervisor::{ExitReason, Group, Worker};
 
 use super::{Facts, Model, loops, place_on_loops};
@@ -76,11 +76,22 @@ impl Model for EventWorker {
         let fronts = plan.settings.workers();
         let doors: Arc<Vec<Door>> = Arc::new((0..fronts).map(|_| Door::open()).collect::<Result<_, _>>()?);
         let mut groups = Vec::new();
+        // Handlers run in the fronts as well (lanes without processes), so all of them share what the machine has.
+        let mut processes = fronts;
+        for (_, lane) in plan.blueprint.lanes() {
+            if let Placement::Worker(each) = self.place(lane, &plan.settings)? {
+                processes += fronts * each;
+            }
+        }
+        let mut first = fronts;
         for (index, (name, lane)) in plan.blueprint.lanes().iter().enumerate() {
             let Placement::Worker(each) = self.place(lane, &plan.settings)? else { continue };
             let (plan, doors) = (plan.clone(), doors.clone());
             let identity = plan.identity.clone();
+            let before = first;
+            first += fronts * each;
             let group = Group::new(format!("handler {name}"), fronts * each, move |worker| {
+                ProcessShare::new(before + worker.index(), processes).set();
                 match handle(worker, &plan, &doors[worker.index() % fronts], index) {
                     Ok(()) => ExitReason::Done,
                     Err(reason) => ExitReason::Failed(reason),
@@ -92,6 +103,7 @@ impl Model for EventWorker {
         let plan = plan.clone();
         // Handler processes belong to a front by its number: another number of fronts is another generation.
         let fronts = Group::new("worker", fronts, move |worker| {
+            ProcessShare::new(worker.index(), processes).set();
             let door = &doors[worker.index()];
             loops::run(self, worker, &plan, evented::begin, |service, handles| {
                 let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
