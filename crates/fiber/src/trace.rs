@@ -170,7 +170,8 @@ pub fn capture(thread: &TracedThread, timeout: Duration) -> Vec<usize> {
 pub fn here(frames_max: usize) -> Vec<usize> {
     let mut frames = Vec::with_capacity(frames_max);
     backtrace::trace(|frame| {
-        frames.push(frame.ip().addr());
+        // Below the first function of a fiber there is nothing, and some unwinders say so by a frame at zero.
+        frames.extend(Some(frame.ip().addr()).filter(|address| *address != 0));
         frames.len() < frames_max
     });
     frames
