@@ -72,9 +72,9 @@ pub use offload::{OffloadConfig, OffloadError, configure_offload, offload, offlo
 pub use remote::LoopHandle;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use spawn::{Builder, Reserved, current_loop, reserve, set_name, spawn, spawn_detached, yield_now};
-pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 /// Where a thread is right now, asked from another thread: what the watchdog uses.
 pub use tenfold_fiber::trace;
+pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};
 pub use watchdog::Watchdog;
 pub use watched::{Watched, watched_loops};

@@ -83,6 +83,7 @@ mod guide {
         Readme: "../../../README.md",
         Compare: "../../../docs/compare.md",
         Lanes: "../../../docs/lanes.md",
+        Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",
         Operations: "../../../docs/operations.md",

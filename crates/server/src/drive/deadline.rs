@@ -59,8 +59,9 @@ pub(crate) fn within<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R 
     }
 }
 
-/// How long after its hard deadline a handler process that does not end itself is given up.
-const GIVE_UP: Duration = Duration::from_secs(2);
+/// How long after its hard deadline a handler process that does not end itself is given up. It names its stack first, and
+/// on a busy machine that may take a second.
+const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// Runs `f`, which waits for another process that keeps the deadlines itself.
 pub(crate) fn within_hard<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {

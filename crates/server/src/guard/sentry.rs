@@ -200,7 +200,8 @@ fn whereabouts(desk: &Desk, entry: &InFlight, stacks_left: &mut usize) -> String
     let lines = trace::symbolise(&trace::capture(thread, TRACE_TIMEOUT));
     let end = lines.iter().position(|line| line.contains("drive::deadline::watched")).unwrap_or(lines.len());
     let mut seen = HashSet::new();
-    let lines: Vec<&str> = lines[..end].iter().map(String::as_str).filter(|line| seen.insert(*line)).collect();
+    let lines: Vec<&str> =
+        lines[..end].iter().map(String::as_str).filter(|line| seen.insert(*line)).collect();
     if lines.is_empty() { doing } else { format!("{doing}:\n  {}", lines.join("\n  ")) }
 }
 

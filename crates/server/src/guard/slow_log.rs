@@ -49,8 +49,7 @@ pub(crate) fn tell(entry: InFlight, expiry: Option<Box<Expiry>>) {
 
 /// Writes what was told since the last call.
 pub(crate) fn write() {
-    let Told { lines, left_out } =
-        std::mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
+    let Told { lines, left_out } = std::mem::take(&mut *TOLD.lock().unwrap_or_else(PoisonError::into_inner));
     let mut stacks_left = STACKS_MAX;
     for slow in lines {
         let Slow { entry, ended, expiry } = slow;

@@ -291,7 +291,8 @@ mod tests {
         {
             let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
             let (head, rest) = bytes.split_at(head);
-            let reply = front.pass(&client, true, Duration::from_millis(1500), "a peer", [head, rest]).unwrap();
+            let reply =
+                front.pass(&client, true, Duration::from_millis(1500), "a peer", [head, rest]).unwrap();
             assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
         }
         drop(front);

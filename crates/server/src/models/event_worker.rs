@@ -57,7 +57,13 @@ impl Model for EventWorker {
     fn facts(&self, settings: &Settings) -> Facts {
         let handlers = handlers(settings);
         let facts = loops::facts(settings);
-        Facts { processes: handlers, at_once: Some(handlers), parallel_handlers: false, overrun: Overrun::Kill, ..facts }
+        Facts {
+            processes: handlers,
+            at_once: Some(handlers),
+            parallel_handlers: false,
+            overrun: Overrun::Kill,
+            ..facts
+        }
     }
 
     fn cannot_cancel(&self) -> &'static str {

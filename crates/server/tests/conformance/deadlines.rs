@@ -95,10 +95,7 @@ fn what_else_runs_in_a_condemned_worker_finishes(variant: &'static Variant) {
 
 /// A server whose requests have to be quick. Its drain is short: that is what is waited for behind a held loop.
 fn hasty(variant: &'static Variant) -> ServerProcess {
-    variant.start(
-        "graceful_timeout_secs = 2.0",
-        "request_timeout_secs = 0.1\nrequest_overrun_secs = 0.2",
-    )
+    variant.start("graceful_timeout_secs = 2.0", "request_timeout_secs = 0.1\nrequest_overrun_secs = 0.2")
 }
 
 /// The process that runs handlers. While it is stuck a new connection may wait in the kernel's queue for the next one.

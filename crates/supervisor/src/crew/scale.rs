@@ -161,7 +161,9 @@ impl Crew {
         let is_serving = self.stop == Stop::No && self.generations[index].is_serving();
         let Some(number) = number.filter(|_| is_serving) else { return };
         let seat = &mut self.generations[index].seats[number];
-        let Some(process) = seat.process.as_mut().filter(|process| process.slot_index == slot) else { return };
+        let Some(process) = seat.process.as_mut().filter(|process| process.slot_index == slot) else {
+            return;
+        };
         process.condemned = true;
         if seat.successor.is_none() {
             self.start_successor(index, number, "deadline");
