@@ -17,6 +17,7 @@ use rustix::event::EventfdFlags;
 use tenfold_reactor::{Op, Token};
 
 use crate::cancel::ThreadCancel;
+use crate::expiry;
 use crate::readiness;
 use crate::remote;
 use crate::scheduler::{self, Scheduler};
@@ -97,10 +98,14 @@ impl ThreadParker {
 /// cancelled. A wake-up that came before is not lost.
 #[inline(always)]
 pub fn park(until: Option<Instant>) -> Unparked {
-    match loop_that_may_park() {
+    let ended = match loop_that_may_park() {
         Some(scheduler) => scheduler.park_current(until),
         None => park_thread(until),
+    };
+    if ended == Unparked::TimedOut {
+        expiry::note_park(until);
     }
+    ended
 }
 
 #[cold]
@@ -127,10 +132,14 @@ fn park_thread(until: Option<Instant>) -> Unparked {
 
 /// As [`park`], for futures: a plain thread waits for their sockets and timers as well, and wakes their wakers.
 pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
-    match loop_that_may_park() {
+    let ended = match loop_that_may_park() {
         Some(scheduler) => scheduler.park_current(until),
         None => park_thread_polling(until),
+    };
+    if ended == Unparked::TimedOut {
+        expiry::note_park(until);
     }
+    ended
 }
 
 fn park_thread_polling(until: Option<Instant>) -> Unparked {
@@ -206,10 +215,16 @@ pub(crate) fn park_regardless() {
 /// The operation's own; `TimedOut` after `until` or the task's deadline; `ECANCELED` when the task was cancelled. A
 /// result that arrived before is returned instead of either.
 pub fn run(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
-    match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
+    let outcome = match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
         Some((fiber, scheduler)) => run_on_fiber(&scheduler, fiber, op, until),
         None => run_on_thread(op, until),
+    };
+    if let Err(error) = &outcome
+        && error.kind() == io::ErrorKind::TimedOut
+    {
+        expiry::note_operation(op, until);
     }
+    outcome
 }
 
 fn run_on_fiber(

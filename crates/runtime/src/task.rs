@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::cancel::ThreadCancel;
+use crate::expiry::Expiry;
 use crate::scheduler;
 
 #[derive(Default)]
@@ -30,6 +31,8 @@ pub(crate) struct Extra {
     /// Ends waits of a plain thread when it becomes readable: see [`crate::park::interruptible`].
     pub(crate) interrupt: Option<Arc<OwnedFd>>,
     pub(crate) locals: Locals,
+    /// The first wait that the deadline has ended.
+    pub(crate) expiry: Option<Box<Expiry>>,
 }
 
 impl Task {

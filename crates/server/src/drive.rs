@@ -5,6 +5,7 @@
 
 pub(crate) mod exchange;
 
+pub(crate) mod deadline;
 pub(crate) mod turn;
 
 pub(crate) mod connection;

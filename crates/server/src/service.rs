@@ -54,7 +54,7 @@ impl Service {
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, |name, _| Ok(OpenLane::behind_front(name)))
+        Self::open_with(plan, |name, lane| Ok(OpenLane::behind_front(name, lane)))
     }
 
     fn open_with(
@@ -97,6 +97,11 @@ impl Service {
                 self.obey(order, reporter);
             }
         }
+        self.stop.was_said()
+    }
+
+    /// Whether the word to stop was said. Looks for no orders.
+    pub(crate) fn was_told_to_stop(&self) -> bool {
         self.stop.was_said()
     }
 

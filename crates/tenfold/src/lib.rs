@@ -84,6 +84,7 @@ mod guide {
         Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
         Lanes: "../../../docs/lanes.md",
+        Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",
         Operations: "../../../docs/operations.md",

@@ -33,12 +33,13 @@ pub(crate) type Begin = fn(Connection);
 /// The models `fiber`, `event` and their mixes: requests run on fibers of this loop.
 ///
 /// Often a new connection's first request is there already, and then it needs neither a rest nor a timer.
-pub(crate) fn begin(conn: Connection) {
+pub(crate) fn begin(mut conn: Connection) {
     let mut work = Workspace::take();
     match conn.stream.try_read(work.input.spare()) {
         Ok(0) => work.put(),
         Ok(count) => {
             work.input.commit(count);
+            conn.note_arrival();
             start_fiber(Box::new(conn), work);
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -63,8 +64,9 @@ fn open_feed(conn: &mut Connection) -> FeedId {
 
 /// A connection between requests: the box that it has anyway.
 impl Dormant for Connection {
-    fn rouse(self: Box<Self>, _feed: FeedId, news: News<'_>) {
+    fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if let News::Bytes(bytes) = news {
+            self.note_arrival();
             let mut work = Workspace::take();
             work.input.append(bytes);
             start_fiber(self, work);

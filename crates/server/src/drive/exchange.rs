@@ -49,7 +49,9 @@ pub(crate) fn serve_until(
             Ok(Parse::Complete { bytes }) => {
                 head_until = None;
                 *served += 1;
-                match one(conn, work, bytes) {
+                let outcome = one(conn, work, bytes);
+                conn.arrived = None;
+                match outcome {
                     Ok(After::KeepAlive) => {}
                     Ok(After::Linger) => return flush(conn, work, Next::Linger),
                     Ok(_) => return flush_last(conn, work),
@@ -58,6 +60,9 @@ pub(crate) fn serve_until(
             }
             Ok(Parse::Partial) => {
                 let idle = work.input.is_empty();
+                if !idle {
+                    conn.note_arrival();
+                }
                 let next = flush(conn, work, Next::Idle);
                 if idle || next == Next::Close {
                     return next;

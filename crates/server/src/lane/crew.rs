@@ -50,6 +50,8 @@ pub(crate) struct Given {
     pub(crate) client: OwnedFd,
     /// The connection closes after this answer, whatever the client wishes.
     pub(crate) last: bool,
+    /// How long ago the request has arrived.
+    pub(crate) age: Duration,
     /// What was read from the connection, beginning with the request's head.
     pub(crate) bytes: Vec<u8>,
     /// The client's address in text, for the handler.
@@ -118,11 +120,13 @@ impl Channel {
         &self,
         client: impl AsFd,
         last: bool,
+        age: Duration,
         peer: &str,
         parts: [&[u8]; 2],
     ) -> io::Result<Reply> {
         let header = [u8::from(last), peer.len() as u8];
-        let header = [header.as_slice(), peer.as_bytes()].concat();
+        let age_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX).to_be_bytes();
+        let header = [header.as_slice(), &age_ms, peer.as_bytes()].concat();
         park::parking(|| {
             self.send(&header, parts, Some(client.as_fd()))?;
             let (mut first, _) = self.receive()?;
@@ -141,10 +145,13 @@ impl Channel {
     /// Handler: takes a request; `None` when the front is gone.
     pub(crate) fn given(&self) -> io::Result<Option<Given>> {
         let (bytes, client) = self.receive()?;
-        let (Some(client), [last, peer_len, rest @ ..]) = (client, &bytes[..]) else { return Ok(None) };
+        let (Some(client), [last, peer_len, a, b, c, d, rest @ ..]) = (client, &bytes[..]) else {
+            return Ok(None);
+        };
+        let age = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
         let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
         let peer = String::from_utf8_lossy(peer).into_owned();
-        Ok(Some(Given { client, last: *last != 0, bytes: self.receive_rest(rest.to_vec())?, peer }))
+        Ok(Some(Given { client, last: *last != 0, age, bytes: self.receive_rest(rest.to_vec())?, peer }))
     }
 
     /// Handler: gives the connection back.
@@ -274,7 +281,7 @@ mod tests {
         let (front, handler) = (channel(front), channel(handler));
         let echo = std::thread::spawn(move || {
             while let Ok(Some(given)) = handler.given() {
-                assert!(given.last && given.peer == "a peer");
+                assert!(given.last && given.peer == "a peer" && given.age == Duration::from_millis(1500));
                 handler.reply(After::Linger, &given.bytes).unwrap();
             }
         });
@@ -284,7 +291,8 @@ mod tests {
         {
             let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
             let (head, rest) = bytes.split_at(head);
-            let reply = front.pass(&client, true, "a peer", [head, rest]).unwrap();
+            let reply =
+                front.pass(&client, true, Duration::from_millis(1500), "a peer", [head, rest]).unwrap();
             assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
         }
         drop(front);

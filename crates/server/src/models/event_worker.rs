@@ -23,6 +23,7 @@ use crate::drive::connection::Connection;
 use crate::drive::evented;
 use crate::drive::exchange::{Next, serve_until};
 use crate::drive::workspace::Workspace;
+use crate::guard::{Overrun, sentry};
 use crate::lane::crew::{Channel, Given};
 use crate::lane::{Lane, Placement};
 use crate::peer::Peer;
@@ -56,7 +57,17 @@ impl Model for EventWorker {
     fn facts(&self, settings: &Settings) -> Facts {
         let handlers = handlers(settings);
         let facts = loops::facts(settings);
-        Facts { processes: handlers, at_once: Some(handlers), parallel_handlers: false, ..facts }
+        Facts {
+            processes: handlers,
+            at_once: Some(handlers),
+            parallel_handlers: false,
+            overrun: Overrun::Kill,
+            ..facts
+        }
+    }
+
+    fn cannot_cancel(&self) -> &'static str {
+        "a process that computes or blocks outside of Tenfold"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
@@ -168,6 +179,7 @@ fn welcome(listener: TcpListener, service: Arc<Service>) {
 fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), String> {
     plan.listeners.close();
     let service = Service::open_behind_front(plan)?;
+    sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
     let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let orders = Arc::new(orders);
     worker.ready();
@@ -203,10 +215,11 @@ fn knock(door: &Door, lane: usize, slot: usize) -> std::io::Result<Channel> {
 }
 
 fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
-    let Given { client, last, bytes, peer } = given;
+    let Given { client, last, age, bytes, peer } = given;
     let mut conn = Connection::new(TcpStream::from_fd(client), Peer::from_text(&peer), service);
     conn.behind_front = true;
     conn.last = last;
+    conn.arrived = std::time::Instant::now().checked_sub(age);
     let slot = tenfold_scoreboard::current();
     slot.answer_started.store(0, std::sync::atomic::Ordering::Release);
     let mut work = Workspace::take();

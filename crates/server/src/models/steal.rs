@@ -67,6 +67,10 @@ impl Model for Steal {
         loops::facts(settings)
     }
 
+    fn cannot_cancel(&self) -> &'static str {
+        "a loop that is held by a handler that computes or blocks outside of Tenfold"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), String> {
         settings.refuse_pool_threads(self.name())?;
         settings.refuse_handlers(self.name())
@@ -103,10 +107,11 @@ fn rest(conn: Box<Movable>, idle_max: Duration) {
 struct Movable(Connection);
 
 impl Dormant for Movable {
-    fn rouse(self: Box<Self>, _feed: FeedId, news: News<'_>) {
+    fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if !matches!(news, News::Bytes(_)) {
             return;
         }
+        self.0.note_arrival();
         let Some((mine, loops)) = MINE.with(|mine| mine.get().copied()).zip(LOOPS.get()) else {
             return start(Box::new(self.0));
         };
