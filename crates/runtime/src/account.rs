@@ -1,7 +1,6 @@
 //! Whose account the waits of the running code go to.
 //!
-//! The server opens an account where it begins to serve a request, on a fiber or a plain thread, and closes it at the
-//! end. Between the two the scheduler's own park and wake events write to it; handlers and drivers need to know nothing.
+//! The server opens an account where it begins to serve requests, on a fiber or a plain thread. From then on the scheduler's own park and wake events write to it; handlers and drivers need to know nothing.
 //! Where no account is open each event costs one branch.
 //!
 //! When the kernel says that something has happened is known to within one turn of the loop: what came while another
@@ -13,17 +12,28 @@ use crate::cause::Named;
 use crate::scheduler;
 use crate::task::{self, Task};
 
-/// Keeps the running task's waits in `account` until [`close`].
-pub fn open(account: &'static Account) {
-    task::with(|task| {
-        task.account = Some(account);
-        task.is_child = false;
+/// Runs `f` and keeps its waits in `account`, or nowhere.
+///
+/// ```
+/// use tenfold_runtime::{account, sleep};
+/// use tenfold_scoreboard::{Cause, Claim, Stage, Times, now_ns};
+/// let (claim, times) = (Claim::take(), Times::new());
+/// claim.account().begin(now_ns(), now_ns(), Stage::Run);
+/// account::with(Some(claim.account()), || sleep(std::time::Duration::from_millis(1)));
+/// claim.account().finish(&times, now_ns());
+/// assert!(times.reading().wait_ns(Cause::Sleep) >= 1_000_000);
+/// ```
+pub fn with<R>(account: Option<&'static Account>, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<&'static Account>, bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            task::with(|task| (task.account, task.is_child) = (self.0, self.1));
+        }
+    }
+    let _restore = task::with(|task| {
+        Restore(std::mem::replace(&mut task.account, account), std::mem::take(&mut task.is_child))
     });
-}
-
-/// The running task's waits are nobody's any more. Returns whose they were.
-pub fn close() -> Option<&'static Account> {
-    task::with(|task| task.account.take())
+    f()
 }
 
 /// The account that the running task's waits go to. Fibers and threads of a [`crate::scope`] have none of their own.

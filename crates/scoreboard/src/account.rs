@@ -52,6 +52,47 @@ pub struct Account {
     path: Text<8>,
 }
 
+/// What one process has counted of a request that another one answers. Only waits for the client come before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    arrived: u64,
+    since: u64,
+    spent: [u64; Stage::COUNT],
+    client: u64,
+}
+
+impl Handed {
+    /// Bytes of [`Handed::to_bytes`].
+    pub const BYTES: usize = 8 * (Stage::COUNT + 3);
+
+    /// Whether anything was counted at all.
+    pub fn is_some(&self) -> bool {
+        self.arrived != 0
+    }
+
+    /// As bytes, for a process of the same program.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let numbers = [self.arrived, self.since, self.client].into_iter().chain(self.spent);
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From such bytes; any bytes are numbers.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Handed {
+        let (words, _) = bytes.as_chunks::<8>();
+        let number = |at: usize| u64::from_le_bytes(words[at]);
+        Handed {
+            arrived: number(0),
+            since: number(1),
+            client: number(2),
+            spent: std::array::from_fn(|at| number(3 + at)),
+        }
+    }
+}
+
 /// The name of what is waited for: 32 bytes at most, a longer one is cut.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct What([u64; 4]);
@@ -119,9 +160,42 @@ impl Account {
         })
     }
 
-    /// Adds time that was spent before, or by somebody else.
-    pub fn add(&self, stage: Stage, ns: u64) {
-        self.write(|| add(&self.spent[stage as usize], ns));
+    /// Adds time that was spent before the arrival, which moves back by it.
+    pub fn add_before(&self, stage: Stage, ns: u64) {
+        self.write(|| {
+            add(&self.spent[stage as usize], ns);
+            self.arrived.store(self.arrived.load(Relaxed).saturating_sub(ns), Relaxed);
+        });
+    }
+
+    /// Frees the account for what another process goes on with; from `now` on the request queues.
+    pub fn hand_over(&self, now: u64) -> Handed {
+        self.write(|| {
+            self.settle(now);
+            let handed = Handed {
+                arrived: self.arrived.load(Relaxed),
+                since: now,
+                spent: std::array::from_fn(|at| self.spent[at].load(Relaxed)),
+                client: self.waited[Cause::Client as usize].load(Relaxed),
+            };
+            self.clear_sums();
+            handed
+        })
+    }
+
+    /// Goes on with what another process has counted; the request queues.
+    pub fn take_over(&self, handed: &Handed) {
+        self.write(|| {
+            self.in_flight.store(1, Relaxed);
+            self.arrived.store(handed.arrived, Relaxed);
+            self.since.store(handed.since, Relaxed);
+            self.stage.store(Stage::Queue as u8, Relaxed);
+            self.spent.iter().zip(handed.spent).for_each(|(sum, ns)| sum.store(ns, Relaxed));
+            self.waited[Cause::Client as usize].store(handed.client, Relaxed);
+            self.causes.store(u32::from(handed.client > 0) << Cause::Client as u8, Relaxed);
+            self.method.set_words(&[0]);
+            self.path.set_words(&[0; 8]);
+        });
     }
 
     /// It waits from `now` on. In [`Stage::Queue`] the wait counts as queueing, in [`Stage::Read`] and [`Stage::Write`] as
@@ -443,6 +517,22 @@ mod tests {
         account.finish(&times, 80);
         let sums = times.reading();
         assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Wait)), (70, 0));
+    }
+
+    #[test]
+    fn what_was_handed_over_goes_on_where_it_was() {
+        let (front, handler, times) = (Account::new(), Account::new(), Times::new());
+        front.begin(100, 150, Stage::Read);
+        front.parked(Cause::Other, &What::NONE, 160);
+        front.resumed(200);
+        let handed = front.hand_over(210);
+        assert!(!front.is_in_flight());
+        handler.take_over(&Handed::from_bytes(&handed.to_bytes()));
+        handler.enter(Stage::Run, 300);
+        handler.finish(&times, 400);
+        let sums = times.reading();
+        assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Run)), (50 + 90, 100));
+        assert_eq!((sums.wait_ns(Cause::Client), sums.total_ns()), (40, 300));
     }
 
     #[test]

@@ -39,7 +39,7 @@ mod text;
 
 mod map;
 
-pub use account::{Account, AccountReading, What};
+pub use account::{Account, AccountReading, Handed, What};
 pub use board::{Error, SLOTS_MAX, Scoreboard};
 pub use claim::Claim;
 pub use counter::{Counter, Gauge};

@@ -33,8 +33,9 @@ pub(crate) type Begin = fn(Connection);
 /// The models `fiber`, `event` and their mixes: requests run on fibers of this loop.
 ///
 /// Often a new connection's first request is there already, and then it needs neither a rest nor a timer.
-pub(crate) fn begin(conn: Connection) {
+pub(crate) fn begin(mut conn: Connection) {
     let mut work = Workspace::take();
+    conn.dawn.looked();
     match conn.stream.try_read(work.input.spare()) {
         Ok(0) => work.put(),
         Ok(count) => {
@@ -63,10 +64,11 @@ fn open_feed(conn: &mut Connection) -> FeedId {
 
 /// A connection between requests: the box that it has anyway.
 impl Dormant for Connection {
-    fn rouse(self: Box<Self>, _feed: FeedId, news: News<'_>) {
+    fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if let News::Bytes(bytes) = news {
             let mut work = Workspace::take();
             work.input.append(bytes);
+            self.dawn.came(self.service.sight);
             start_fiber(self, work);
         }
         // Else the client is gone, or its time is over, or the worker stops: dropping it closes it.

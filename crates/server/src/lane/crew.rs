@@ -23,6 +23,7 @@ use rustix::net::{
 use tenfold_http::h1::After;
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{Interest, park, sleep};
+use tenfold_scoreboard::Handed;
 
 /// Largest part of a head and what came with it in one packet. Two packets fit the socket buffer, whose default is 208 KiB.
 const PIECE_MAX: usize = 64 * 1024;
@@ -54,6 +55,8 @@ pub(crate) struct Given {
     pub(crate) bytes: Vec<u8>,
     /// The client's address in text, for the handler.
     pub(crate) peer: String,
+    /// What the front has counted of it.
+    pub(crate) handed: Handed,
 }
 
 /// What a handler process gives back.
@@ -117,12 +120,11 @@ impl Channel {
     pub(crate) fn pass(
         &self,
         client: impl AsFd,
-        last: bool,
-        peer: &str,
+        (last, peer, handed): (bool, &str, &Handed),
         parts: [&[u8]; 2],
     ) -> io::Result<Reply> {
         let header = [u8::from(last), peer.len() as u8];
-        let header = [header.as_slice(), peer.as_bytes()].concat();
+        let header = [header.as_slice(), peer.as_bytes(), &handed.to_bytes()].concat();
         park::parking(|| {
             self.send(&header, parts, Some(client.as_fd()))?;
             let (mut first, _) = self.receive()?;
@@ -143,8 +145,10 @@ impl Channel {
         let (bytes, client) = self.receive()?;
         let (Some(client), [last, peer_len, rest @ ..]) = (client, &bytes[..]) else { return Ok(None) };
         let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
+        let Some((handed, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let peer = String::from_utf8_lossy(peer).into_owned();
-        Ok(Some(Given { client, last: *last != 0, bytes: self.receive_rest(rest.to_vec())?, peer }))
+        let handed = Handed::from_bytes(handed);
+        Ok(Some(Given { client, last: *last != 0, bytes: self.receive_rest(rest.to_vec())?, peer, handed }))
     }
 
     /// Handler: gives the connection back.
@@ -284,7 +288,7 @@ mod tests {
         {
             let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
             let (head, rest) = bytes.split_at(head);
-            let reply = front.pass(&client, true, "a peer", [head, rest]).unwrap();
+            let reply = front.pass(&client, (true, "a peer", &Handed::default()), [head, rest]).unwrap();
             assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
         }
         drop(front);

@@ -107,12 +107,14 @@ impl Dormant for Movable {
         if !matches!(news, News::Bytes(_)) {
             return;
         }
+        let mut conn = self.0;
+        conn.dawn.came(conn.service.sight);
         let Some((mine, loops)) = MINE.with(|mine| mine.get().copied()).zip(LOOPS.get()) else {
-            return start(Box::new(self.0));
+            return start(Box::new(conn));
         };
         let waiting = {
             let mut queue = loops[mine].queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.push_back(Box::new(self.0));
+            queue.push_back(Box::new(conn));
             queue.len()
         };
         start_next(mine);

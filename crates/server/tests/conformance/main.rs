@@ -51,6 +51,7 @@ mod upgrade;
 mod watchdog;
 
 mod settings;
+mod sight;
 mod stop;
 
 use variant::{Behaviour, Variant};
@@ -118,6 +119,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         upgrade::behaviours(),
         watchdog::behaviours(),
         stop::behaviours(),
+        sight::behaviours(),
     ]
     .into_iter()
     .flatten()
