@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use tenfold_reactor::{Interest, Token};
 
+use crate::cause::Cause;
 use crate::net::Socket;
 use crate::park;
 use crate::scheduler::{self, Scheduler};
@@ -125,7 +126,7 @@ pub fn read(feed: FeedId, into: &mut [u8], until: Option<Instant>) -> io::Result
         if let Some(outcome) = taken {
             return outcome;
         }
-        park::check(park::park(until))?;
+        park::check(park::park_for(Cause::Network, until))?;
     }
 }
 
@@ -143,7 +144,7 @@ pub fn detach(feed: FeedId) -> io::Result<Vec<u8>> {
         if done {
             break;
         }
-        park::check(park::park(None))?;
+        park::check(park::park_for(Cause::Network, None))?;
     }
     let rest = scheduler::with_current(|scheduler| {
         let rest = scheduler.feeds.with(feed.0, |record| std::mem::take(&mut record.pending));

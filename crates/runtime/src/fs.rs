@@ -10,6 +10,8 @@ use std::path::Path;
 
 use tenfold_reactor::Op;
 
+use crate::account;
+use crate::cause::{Cause, waiting_for};
 use crate::offload::offload_scoped;
 use crate::{park, scheduler};
 
@@ -228,5 +230,8 @@ pub fn metadata(path: impl AsRef<Path>) -> io::Result<Metadata> {
 
 /// Does something that blocks without holding the loop.
 fn blocking<T: Send>(f: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-    offload_scoped(f)?
+    if park::parks() {
+        return waiting_for(Cause::Disk, "", || offload_scoped(f))?;
+    }
+    account::blocked(Cause::Disk, || offload_scoped(f))?
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use spin::Mutex;
 
 use crate::cancel::CancelHandle;
+use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
 
 /// The result to come of a fiber or thread. Dropping it lets the other run on.
@@ -95,6 +96,10 @@ impl<T> JoinHandle<T> {
 
 impl<T> Packet<T> {
     pub(crate) fn wait(&self, until: Option<Instant>) -> Result<T, JoinError> {
+        self.wait_for(Cause::Task, until)
+    }
+
+    pub(crate) fn wait_for(&self, cause: Cause, until: Option<Instant>) -> Result<T, JoinError> {
         loop {
             {
                 let mut state = self.0.lock();
@@ -109,7 +114,7 @@ impl<T> Packet<T> {
                     State::Taken => panic!("the result was taken before"),
                 }
             }
-            match park::park(until) {
+            match park::park_for(cause, until) {
                 Unparked::Woken => {}
                 Unparked::TimedOut => return Err(JoinError::TimedOut),
                 Unparked::Cancelled => return Err(JoinError::Cancelled),

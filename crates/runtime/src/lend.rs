@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 
 use tenfold_fiber::lend_scope;
 
+use crate::cause::Cause;
 use crate::park::{self, Waiter};
 
 /// A borrowed closure on its way to another thread: run it or drop it.
@@ -22,7 +23,7 @@ pub fn run_elsewhere<R: Send>(f: impl FnOnce() -> R + Send, deliver: impl FnOnce
     let mut outcome: Option<Result<R, Box<dyn Any + Send>>> = None;
     lend_scope(
         move || waiter.wake(),
-        |_| park::park_regardless(),
+        |_| park::park_regardless(Cause::Offload),
         |lender| {
             let outcome = &mut outcome;
             deliver(lender.lend(move || *outcome = Some(std::panic::catch_unwind(AssertUnwindSafe(f)))));

@@ -34,6 +34,9 @@
 
 pub mod park;
 
+pub mod account;
+pub mod cause;
+
 mod block_on;
 mod cancel;
 mod error;
@@ -61,6 +64,8 @@ pub mod fs;
 pub mod lend;
 pub mod net;
 pub mod sync;
+
+pub use cause::waiting_for;
 
 pub use block_on::{Delay, block_on, block_on_until, delay, delay_until};
 pub use cancel::CancelHandle;

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use tenfold_fiber::lend_scope;
 
+use crate::cause::Cause;
 use crate::join::{self, JoinError};
 use crate::park::{self, Waiter};
 use crate::sync::{Permit, Semaphore, WaitError};
@@ -111,7 +112,7 @@ pub fn offload<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Res
     }
     let (packet, run) = join::packet(f);
     submit(Box::new(run))?;
-    Ok(packet.wait(None)?)
+    Ok(packet.wait_for(Cause::Offload, None)?)
 }
 
 /// As [`offload`], for a closure that borrows.
@@ -128,14 +129,14 @@ pub fn offload_scoped<T: Send>(f: impl FnOnce() -> T + Send) -> Result<T, Offloa
     let waiter = Waiter::current();
     let packet = lend_scope(
         move || waiter.wake(),
-        |_| park::park_regardless(),
+        |_| park::park_regardless(Cause::Offload),
         |lender| {
             let (packet, run) = join::packet(f);
             let lent = lender.lend(run);
             submit(Box::new(move || lent.run())).map(|()| packet)
         },
     )?;
-    Ok(packet.wait(None)?)
+    Ok(packet.wait_for(Cause::Offload, None)?)
 }
 
 fn in_place<T>(f: impl FnOnce() -> T) -> Result<T, OffloadError> {

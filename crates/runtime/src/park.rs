@@ -15,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::EventfdFlags;
 use tenfold_reactor::{Op, Token};
+use tenfold_scoreboard::Cause;
 
+use crate::account;
 use crate::cancel::ThreadCancel;
 use crate::expiry;
 use crate::readiness;
@@ -96,11 +98,19 @@ impl ThreadParker {
 
 /// Waits until the [`Waiter`] of the calling code is woken, until `until`, until the task's deadline, or until it is
 /// cancelled. A wake-up that came before is not lost.
+///
+/// The wait counts as one for "other"; [`park_for`] says more.
 #[inline(always)]
 pub fn park(until: Option<Instant>) -> Unparked {
+    park_for(Cause::Other, until)
+}
+
+/// As [`park`], and says what for, unless somebody has said so with [`crate::waiting_for`].
+#[inline(always)]
+pub fn park_for(cause: Cause, until: Option<Instant>) -> Unparked {
     let ended = match loop_that_may_park() {
-        Some(scheduler) => scheduler.park_current(until),
-        None => park_thread(until),
+        Some(scheduler) => scheduler.park_current(cause, until),
+        None => park_thread(cause, until),
     };
     if ended == Unparked::TimedOut {
         expiry::note_park(until);
@@ -109,8 +119,12 @@ pub fn park(until: Option<Instant>) -> Unparked {
 }
 
 #[cold]
-fn park_thread(until: Option<Instant>) -> Unparked {
+fn park_thread(cause: Cause, until: Option<Instant>) -> Unparked {
     count_wait();
+    account::blocked(cause, || block_thread(until))
+}
+
+fn block_thread(until: Option<Instant>) -> Unparked {
     let (limit, cancel) = thread_limits(until);
     let parker = thread_parker();
     loop {
@@ -133,8 +147,8 @@ fn park_thread(until: Option<Instant>) -> Unparked {
 /// As [`park`], for futures: a plain thread waits for their sockets and timers as well, and wakes their wakers.
 pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
     let ended = match loop_that_may_park() {
-        Some(scheduler) => scheduler.park_current(until),
-        None => park_thread_polling(until),
+        Some(scheduler) => scheduler.park_current(Cause::Other, until),
+        None => account::blocked(Cause::Other, || park_thread_polling(until)),
     };
     if ended == Unparked::TimedOut {
         expiry::note_park(until);
@@ -190,7 +204,7 @@ const POLL_BLIND: Duration = Duration::from_millis(5);
 
 /// Waits for the next wake-up although the task's time is over or it was cancelled: for what has to be put in order.
 /// Spurious wake-ups are possible.
-pub(crate) fn park_regardless() {
+pub(crate) fn park_regardless(cause: Cause) {
     let (deadline, cancelled, thread) = task::with(|task| {
         (
             task.deadline.take(),
@@ -198,7 +212,7 @@ pub(crate) fn park_regardless() {
             task.extra.as_mut().and_then(|extra| extra.thread_cancel.take()),
         )
     });
-    park(None);
+    park_for(cause, None);
     task::with(|task| {
         task.deadline = deadline;
         task.cancelled |= cancelled;
@@ -233,12 +247,13 @@ fn run_on_fiber(
     op: &mut Op<'_>,
     until: Option<Instant>,
 ) -> io::Result<usize> {
+    let cause = cause_of(op);
     let mut ended = Unparked::Woken;
     let mut limit = None;
     let outcome = scheduler.reactor().run(op, Token(fiber.pack()), |pending| {
         if ended != Unparked::Woken {
             // The cancel is on its way: its target's own completion is what has to be waited for now.
-            scheduler.park_running(None);
+            scheduler.park_running(cause, None);
             return;
         }
         if limit.is_none() {
@@ -248,7 +263,7 @@ fn run_on_fiber(
         let cancelled = scheduler.with_running(|record| record.task.cancelled) == Some(true);
         ended = match cancelled {
             true => Unparked::Cancelled,
-            false if scheduler.park_running(limit.flatten()) => Unparked::TimedOut,
+            false if scheduler.park_running(cause, limit.flatten()) => Unparked::TimedOut,
             false if scheduler.with_running(|record| record.task.cancelled) == Some(true) => {
                 Unparked::Cancelled
             }
@@ -268,9 +283,17 @@ fn run_on_thread(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
     let shared = task::with(|task| task.interrupt());
     let own = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
     let interrupt = shared.as_deref().or(own).map(AsFd::as_fd);
-    let outcome = op.run_blocking(limit, interrupt);
+    let outcome = account::blocked(cause_of(op), || op.run_blocking(limit, interrupt));
     let ended = if is_cancelled(&cancel) { Unparked::Cancelled } else { Unparked::Woken };
     name_the_end(outcome, ended)
+}
+
+/// What waiting for an operation is, if nobody says more.
+fn cause_of(op: &Op<'_>) -> Cause {
+    match op {
+        Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Fsync { .. } => Cause::Disk,
+        _ => Cause::Network,
+    }
 }
 
 /// A cancelled operation says `ECANCELED` whatever the reason was.

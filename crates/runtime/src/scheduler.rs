@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use tenfold_fiber::overflow::AltStack;
 use tenfold_fiber::{Beat, Fiber, FiberError, Resume, StackConfig, StackPool};
 use tenfold_reactor::{Event, Reactor};
+use tenfold_scoreboard::{Account, Cause, now_ns};
 
 use crate::error::RuntimeError;
 use crate::feed::Feeds;
@@ -66,6 +67,8 @@ pub(crate) struct Scheduler {
     stack_config: StackConfig,
     trim_armed: Cell<bool>,
     beat: Arc<Beat>,
+    /// One moment by both clocks.
+    clock: (Instant, u64),
     _overflow: Option<AltStack>,
 }
 
@@ -170,6 +173,7 @@ impl Scheduler {
             stack_config,
             trim_armed: Cell::new(false),
             beat: Arc::default(),
+            clock: (Instant::now(), now_ns()),
             _overflow: overflow.ok(),
         })
     }
@@ -307,11 +311,31 @@ impl Scheduler {
         let Some(record) = table.get(id) else { return };
         match record.state {
             State::Parked => {
+                record.task.note_wake(|| self.wake_ns());
                 record.state = State::Ready;
                 self.ready.borrow_mut().push_back(id);
             }
             State::Running | State::Ready => record.permit = true,
         }
+    }
+
+    /// When a wake-up comes. The loop's own clock is right while it dispatches, and old while a fiber runs.
+    fn wake_ns(&self) -> u64 {
+        if self.running.get().is_some() { now_ns() } else { self.ns(self.reactor.now()) }
+    }
+
+    /// A time as accounts have it.
+    fn ns(&self, at: Instant) -> u64 {
+        let (then, then_ns) = self.clock;
+        match at.checked_duration_since(then) {
+            Some(after) => then_ns.saturating_add(after.as_nanos() as u64),
+            None => then_ns,
+        }
+    }
+
+    /// The loop's clock, which is read once a turn, as accounts have it.
+    pub(crate) fn turn_ns(&self) -> u64 {
+        self.ns(self.reactor.now())
     }
 
     pub(crate) fn cancel(&self, id: FiberId) {
@@ -326,7 +350,7 @@ impl Scheduler {
     /// Inlined into its callers, as all of the way to the switch: each `ret` after a switch is one that the processor's
     /// return stack predicts wrong (some 6 ns).
     #[inline(always)]
-    pub(crate) fn park_current(&self, until: Option<Instant>) -> Unparked {
+    pub(crate) fn park_current(&self, cause: Cause, until: Option<Instant>) -> Unparked {
         let id = self.running.get().expect("only a running fiber parks");
         {
             let mut table = self.table.borrow_mut();
@@ -335,7 +359,7 @@ impl Scheduler {
                 return Unparked::Cancelled;
             }
             let limit = earlier(until, record.task.deadline);
-            if !self.begin_park(record, id, limit) {
+            if !self.begin_park(record, id, cause, limit) {
                 return Unparked::Woken;
             }
         }
@@ -351,9 +375,9 @@ impl Scheduler {
     }
 
     /// Parks the running fiber until it is woken or `until`, whatever else; true when the time was the reason.
-    pub(crate) fn park_running(&self, until: Option<Instant>) -> bool {
+    pub(crate) fn park_running(&self, cause: Cause, until: Option<Instant>) -> bool {
         let id = self.running.get().expect("only a running fiber parks");
-        if !self.begin_park(self.table.borrow_mut().alive(id), id, until) {
+        if !self.begin_park(self.table.borrow_mut().alive(id), id, cause, until) {
             return false;
         }
         tenfold_fiber::suspend();
@@ -362,7 +386,7 @@ impl Scheduler {
 
     /// False when the wake-up has come before.
     #[inline]
-    fn begin_park(&self, record: &mut Record, id: FiberId, until: Option<Instant>) -> bool {
+    fn begin_park(&self, record: &mut Record, id: FiberId, cause: Cause, until: Option<Instant>) -> bool {
         park::count_wait();
         if std::mem::take(&mut record.permit) {
             return false;
@@ -372,11 +396,16 @@ impl Scheduler {
         if let Some(until) = until {
             record.timer = Some(self.reactor.add_timer(until, id.pack()));
         }
+        if record.task.account.is_some() {
+            record.task.note_park(cause);
+            record.task.due_ns = until.map_or(u64::MAX, |until| self.ns(until));
+        }
         true
     }
 
     #[inline]
     fn end_park(&self, record: &mut Record) -> bool {
+        record.task.note_resume();
         if let Some(timer) = record.timer.take() {
             self.reactor.cancel_timer(timer);
         }
@@ -387,9 +416,25 @@ impl Scheduler {
     #[inline]
     pub(crate) fn yield_running(&self) {
         let id = self.running.get().expect("only a running fiber yields");
-        self.table.borrow_mut().alive(id).state = State::Ready;
+        let accounted = {
+            let mut table = self.table.borrow_mut();
+            let record = table.alive(id);
+            record.state = State::Ready;
+            record.task.note_yield();
+            record.task.account.is_some()
+        };
         self.ready.borrow_mut().push_back(id);
         tenfold_fiber::suspend();
+        if accounted {
+            self.table.borrow_mut().alive(id).task.note_resume();
+        }
+    }
+
+    /// Makes a fiber that was just started a child of the task with that account.
+    pub(crate) fn adopt(&self, id: FiberId, parent: Option<&'static Account>) {
+        if let Some(record) = self.table.borrow_mut().get(id) {
+            record.task.adopt(parent);
+        }
     }
 
     pub(crate) fn set_name(&self, name: &'static str) {
@@ -530,6 +575,10 @@ impl Scheduler {
         if let Some(record) = self.table.borrow_mut().get(id) {
             record.timer = None;
             record.timed_out = true;
+            if record.state == State::Parked {
+                // A busy loop notices late; the wait was over before.
+                record.task.note_wake(|| record.task.due_ns.min(self.wake_ns()));
+            }
         }
         self.wake(id);
     }

@@ -8,7 +8,9 @@ use std::time::Instant;
 
 use tenfold_fiber::{Lender, lend_scope};
 
+use crate::account;
 use crate::cancel::CancelHandle;
+use crate::cause::Cause;
 use crate::error::RuntimeError;
 use crate::join::{self, JoinError, Packet};
 use crate::park::{self, Unparked, Waiter};
@@ -51,14 +53,17 @@ pub struct ScopedJoinHandle<'scope, T> {
 pub fn scope<'env, R>(body: impl for<'scope> FnOnce(&Scope<'scope, 'env>) -> R) -> R {
     let waiter = Waiter::current();
     let children = RefCell::new(Vec::new());
+    if let Some(account) = account::current() {
+        account.forget_children();
+    }
     lend_scope(
         move || waiter.wake(),
-        |_| match park::park(None) {
+        |_| match park::park_for(Cause::Task, None) {
             Unparked::Woken => {}
             Unparked::TimedOut | Unparked::Cancelled => {
                 // Said once; from then on there is nothing to do but to wait for the children's own ends.
                 children.borrow_mut().drain(..).for_each(|child: CancelHandle| child.cancel());
-                park::park_regardless();
+                park::park_regardless(Cause::Task);
             }
         },
         |lender| {
@@ -97,7 +102,8 @@ impl<'scope> Scope<'scope, '_> {
     ) -> Result<ScopedJoinHandle<'scope, T>, RuntimeError> {
         let (packet, run) = join::packet(f);
         let lent = self.lender.lend(run);
-        let cancel = Builder::new().start(park::current_deadline(), move || lent.run())?;
+        let cancel =
+            Builder::new().start(park::current_deadline(), account::of_parent(), move || lent.run())?;
         self.children.borrow_mut().push(cancel.clone());
         Ok(ScopedJoinHandle { packet, cancel, scope: PhantomData })
     }

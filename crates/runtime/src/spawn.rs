@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use tenfold_scoreboard::Account;
+
 use crate::cancel::{CancelHandle, Target, ThreadCancel};
 use crate::error::RuntimeError;
 use crate::join::{self, JoinHandle};
@@ -117,7 +119,7 @@ impl Builder {
         f: impl FnOnce() -> T + Send + 'static,
     ) -> Result<JoinHandle<T>, RuntimeError> {
         let (packet, run) = join::packet(f);
-        let cancel = self.start(inherited_deadline(), run)?;
+        let cancel = self.start(inherited_deadline(), None, run)?;
         Ok(JoinHandle::new(packet, cancel))
     }
 
@@ -125,6 +127,7 @@ impl Builder {
     pub(crate) fn start(
         self,
         deadline: Option<Instant>,
+        parent: Option<&'static Account>,
         run: impl FnOnce() + Send + 'static,
     ) -> Result<CancelHandle, RuntimeError> {
         let name = self.name.unwrap_or("fiber");
@@ -133,6 +136,7 @@ impl Builder {
             scheduler::with_current(|scheduler| {
                 let run = run.take().expect("taken once");
                 let id = scheduler.start(name, self.stack_bytes, deadline, run).map_err(|failed| failed.0)?;
+                scheduler.adopt(id, parent);
                 Ok(CancelHandle(Target::Fiber { scheduler: scheduler.id, fiber: id }))
             })
         } else {
@@ -140,7 +144,10 @@ impl Builder {
         };
         match started {
             Some(outcome) => outcome,
-            None => start_thread(name, self.stack_bytes, deadline, run.take().expect("no fiber took it")),
+            None => {
+                let run = run.take().expect("no fiber took it");
+                start_thread(name, self.stack_bytes, (deadline, parent), run)
+            }
         }
     }
 }
@@ -152,7 +159,7 @@ fn inherited_deadline() -> Option<Instant> {
 fn start_thread(
     name: &'static str,
     stack_bytes: Option<usize>,
-    deadline: Option<Instant>,
+    (deadline, parent): (Option<Instant>, Option<&'static Account>),
     run: impl FnOnce() + Send + 'static,
 ) -> Result<CancelHandle, RuntimeError> {
     let cancel = ThreadCancel::new();
@@ -165,6 +172,7 @@ fn start_thread(
         mine.adopt_current_thread();
         task::with(|task| {
             task.deadline = deadline;
+            task.adopt(parent);
             task.extra_mut().thread_cancel = Some(mine);
         });
         run();

@@ -206,6 +206,8 @@ impl Table {
         record.fiber = Some(place);
         record.task.cancelled = false;
         record.task.inline = false;
+        record.task.account = None;
+        record.task.is_child = false;
         let extra = record.task.extra.take();
         self.free.push(id.index());
         extra

@@ -8,7 +8,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tenfold_scoreboard::Account;
+
 use crate::cancel::ThreadCancel;
+use crate::cause::Named;
 use crate::expiry::Expiry;
 use crate::scheduler;
 
@@ -19,6 +22,14 @@ pub(crate) struct Task {
     pub(crate) cancelled: bool,
     /// Waits block the thread although there is a fiber: see [`crate::park::inline`].
     pub(crate) inline: bool,
+    /// Where its waits are written down: see [`crate::account`].
+    pub(crate) account: Option<&'static Account>,
+    /// The account is that of the task that has started this one.
+    pub(crate) is_child: bool,
+    /// See [`crate::cause::waiting_for`].
+    pub(crate) named: Option<Box<Named>>,
+    /// When the present park's timer is due, where there is an account.
+    pub(crate) due_ns: u64,
     /// What few tasks have; apart, so that starting and ending the others touches one word of it.
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -54,7 +65,16 @@ pub(crate) type Locals = Vec<(usize, Rc<dyn Any>)>;
 
 thread_local! {
     static PLAIN: RefCell<Task> = const {
-        RefCell::new(Task { deadline: None, cancelled: false, inline: false, extra: None })
+        RefCell::new(Task {
+            deadline: None,
+            cancelled: false,
+            inline: false,
+            account: None,
+            is_child: false,
+            named: None,
+            due_ns: 0,
+            extra: None,
+        })
     };
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use crate::cause::Cause;
 use crate::park::{self, Unparked, after, earlier};
 use crate::task;
 
@@ -26,7 +27,7 @@ pub fn try_sleep(duration: Duration) -> io::Result<()> {
 
 fn wait_until(until: Instant) -> io::Result<()> {
     loop {
-        match park::park(Some(until)) {
+        match park::park_for(Cause::Sleep, Some(until)) {
             Unparked::Cancelled => return Err(park::cancelled()),
             Unparked::Woken if Instant::now() < until => {}
             Unparked::Woken => return Ok(()),

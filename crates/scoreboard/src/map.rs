@@ -1,4 +1,4 @@
-//! The shared mapping, and the process-wide pointer to the current slot.
+//! The shared mappings, the process-wide pointer to the current slot, and the clock.
 //!
 //! The only file of this crate with unsafe code. Both things it hands out are
 //! plain `&'static` references to atomics, so nothing outside can go wrong.
@@ -11,13 +11,21 @@
 //! - **I2.** `Slot` is made of atomics only, and all zeroes is a valid `Slot`
 //!   (`slot::State::Free` is 0, counters start at 0). Anonymous memory is zero
 //!   (mmap(2), MAP_ANONYMOUS), and page-aligned, which is more than 128.
+//! - **I2b.** A file is made new (`O_EXCL`), with its full length, by whoever creates a board in it, for its own user
+//!   only, and nobody cuts it: a page behind a file's end would be a SIGBUS. It is opened only when its header says
+//!   the same layout and its length is right.
 //! - **I3.** `CURRENT` only ever holds addresses that came from a
 //!   `&'static Slot`.
-#![allow(unsafe_code, reason = "one shared anonymous mapping, and a pointer to one of its slots")]
+#![allow(
+    unsafe_code,
+    reason = "shared mappings, a pointer to a slot, and a clock that std does not give as a number"
+)]
 
 use std::{
+    fs::File,
     io,
     mem::size_of,
+    os::fd::AsRawFd,
     ptr, slice,
     sync::atomic::{
         AtomicPtr,
@@ -53,24 +61,39 @@ pub(crate) fn set_current(slot: &'static Slot) {
 /// What mmap(2) answers, `ENOMEM` in practice.
 pub(crate) fn shared(count: usize) -> io::Result<&'static [Slot]> {
     assert!(count > 0, "the board checks its bounds before it maps");
-    let bytes = count.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
-    // SAFETY: a new anonymous mapping at an address of the kernel's choice
-    // touches no memory that exists.
-    let address = unsafe {
-        libc::mmap(
-            ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-            -1,
-            0,
-        )
-    };
-    if address == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
+    let address = map(count, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)?;
     // SAFETY: I1 gives the lifetime, I2 the contents and the alignment; the
     // mapping is `bytes` long, which is `count` slots. Other processes write to
     // it only through the atomics of `Slot`.
     Ok(unsafe { slice::from_raw_parts(address.cast::<Slot>(), count) })
+}
+
+/// Maps `count` slots of a file from byte `offset` on, which is a multiple of the page size.
+///
+/// # Errors
+/// What mmap(2) answers.
+pub(crate) fn file(file: &File, count: usize, offset: i64) -> io::Result<&'static [Slot]> {
+    assert!(count > 0, "the board checks its bounds before it maps");
+    let address = map(count, libc::MAP_SHARED, file.as_raw_fd(), offset)?;
+    // SAFETY: as in `shared`; I2b gives the contents (a new file is zeroes, and an old one has this very layout, of
+    // which any contents are valid: nothing but integers), the length, and that it stays.
+    Ok(unsafe { slice::from_raw_parts(address.cast::<Slot>(), count) })
+}
+
+fn map(count: usize, flags: i32, fd: i32, offset: i64) -> io::Result<*mut libc::c_void> {
+    let bytes = count.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
+    // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
+    let address =
+        unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset) };
+    if address == libc::MAP_FAILED { Err(io::Error::last_os_error()) } else { Ok(address) }
+}
+
+/// See [`crate::now_ns`].
+#[inline]
+pub(crate) fn now_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a local of the right type, and the call keeps it no longer than it lasts. It cannot fail:
+    // the clock exists on every Linux.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec.cast_unsigned() * 1_000_000_000 + time.tv_nsec.cast_unsigned()
 }

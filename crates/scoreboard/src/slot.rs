@@ -10,6 +10,8 @@
 //!   offset 128   answers       written by whoever answers
 //!   offset 256   rare events   written when something went wrong
 //!   offset 320   hand-over     written by a handler process, read by its front process
+//!   offset 384   times         what finished requests have spent, written at their ends
+//!   then         accounts      one for each request in flight
 //! ```
 //!
 //! Each group starts its own cache line, and a slot is a multiple of 128 bytes,
@@ -23,10 +25,15 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use crate::account::{Account, AccountReading};
 use crate::counter::{Counter, Gauge};
+use crate::times::Times;
+
+/// Requests of one worker that can be seen in flight at a time. Those beyond are served and counted, but not listed.
+pub const ACCOUNTS_PER_SLOT: usize = 512;
 
 /// One worker's line on the scoreboard. A slot of zeroes is a free slot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 #[repr(C, align(128))]
 pub struct Slot {
     pid: AtomicU32,
@@ -81,6 +88,11 @@ pub struct Slot {
     /// another handler process after a crash only while this differs from the
     /// number of that request. The value is the model's own business.
     pub answer_started: AtomicU32,
+
+    _times: Line,
+    /// What finished requests have spent, where accounting is on.
+    pub times: Times,
+    accounts: [Account; ACCOUNTS_PER_SLOT],
 }
 
 /// Makes the field behind it start a cache line of 64 bytes; takes no room itself.
@@ -134,6 +146,9 @@ impl Slot {
             loop_holds: Counter::new(),
             _hand_over: Line,
             answer_started: AtomicU32::new(0),
+            _times: Line,
+            times: Times::new(),
+            accounts: [const { Account::new() }; ACCOUNTS_PER_SLOT],
         }
     }
 
@@ -223,10 +238,29 @@ impl Slot {
         }
     }
 
+    /// The table of requests in flight.
+    pub fn accounts(&self) -> &[Account] {
+        &self.accounts
+    }
+
+    /// The requests that are in flight at the moment. Those that change all the time while they are looked at are left
+    /// out.
+    pub fn in_flight(&self) -> Vec<AccountReading> {
+        self.accounts.iter().filter_map(Account::reading).collect()
+    }
+
     fn reset_gauges(&self) {
+        // Looked at first: writing would give each of them memory.
+        self.accounts.iter().filter(|account| account.is_in_flight()).for_each(Account::discard);
         self.connections_open.set(0);
         self.accepting.set(0);
         self.fibers_in_use.set(0);
+    }
+}
+
+impl Default for Slot {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -249,6 +283,7 @@ mod tests {
             offset_of!(Slot, requests),
             offset_of!(Slot, bad_requests),
             offset_of!(Slot, answer_started),
+            offset_of!(Slot, times),
         ] {
             assert_eq!(offset % 64, 0, "offset {offset}");
         }

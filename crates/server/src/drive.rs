@@ -17,7 +17,8 @@ pub(crate) mod head_cache;
 pub(crate) mod inlet;
 pub(crate) mod intake;
 pub(crate) mod linger;
-pub(crate) mod tally;
+pub(crate) mod sight;
+mod tally;
 
 pub(crate) mod acceptor;
 pub(crate) mod blocking;

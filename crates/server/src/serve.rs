@@ -86,7 +86,12 @@ pub fn serve_with(
     let model = settings.check().map_err(ServeError::Settings)?;
     let blueprint = Arc::new(app.build()?);
     let listeners = ListenerSet::inherited()?;
-    let board = Scoreboard::new(slots(model, settings)).map_err(tenfold_supervisor::Error::from)?;
+    let slots = slots(model, settings);
+    let board = match &settings.scoreboard_file {
+        Some(path) => Scoreboard::create_at(path, slots),
+        None => Scoreboard::new(slots),
+    }
+    .map_err(tenfold_supervisor::Error::from)?;
     let mut site = Site::new(blueprint.clone(), again, listeners.clone(), board);
     let (_, plan) = plan(settings, blueprint, &listeners, board)?;
     listeners.open(&plan.listen)?;

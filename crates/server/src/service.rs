@@ -29,6 +29,8 @@ pub(crate) struct Service {
     pub(crate) bounds: Bounds,
     pub(crate) server_header: Option<String>,
     pub(crate) access_log: AccessLog,
+    /// Whether accounts are kept.
+    pub(crate) sight: bool,
     pub(crate) stop: Stop,
     /// How long an idle connection may still send a request after the word to stop.
     pub(crate) idle_grace: Duration,
@@ -71,6 +73,7 @@ impl Service {
             lanes,
             bounds: settings.limits.bounds(),
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),
+            sight: settings.sight == "on",
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),

@@ -81,6 +81,11 @@ pub struct Settings {
     pub access_log: String,
     /// Where the access log goes; default standard output.
     pub access_log_file: Option<PathBuf>,
+    /// `on` or `off`: whether it is kept where the time of each request goes, and what it waits for; default on.
+    pub sight: String,
+    /// A file that the scoreboard is kept in, so that other programs may read it; best in `/dev/shm`. Default none: shared
+    /// memory without a name.
+    pub scoreboard_file: Option<PathBuf>,
     /// The `Server` header; default `tenfold`, empty for none.
     pub server_header: String,
     /// What a client may ask for.
@@ -119,6 +124,8 @@ impl Default for Settings {
             error_log_file: None,
             access_log: "off".into(),
             access_log_file: None,
+            sight: "on".into(),
+            scoreboard_file: None,
             server_header: "tenfold".into(),
             limits: Limits::default(),
         }
@@ -165,6 +172,9 @@ impl Settings {
         }
         if !matches!(self.access_log.as_str(), "off" | "text" | "json") {
             return Err(format!("access_log = {:?}: expected off, text or json", self.access_log));
+        }
+        if !matches!(self.sight.as_str(), "on" | "off") {
+            return Err(format!("sight = {:?}: expected on or off", self.sight));
         }
         if let Some(backend) = &self.backend {
             backend.parse::<tenfold_runtime::BackendChoice>().map_err(|error| error.to_string())?;

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use super::lock::Lock;
 use super::queue::{Queue, Ticket, Wakes};
+use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
 
 /// Makes a channel for at most `capacity` values.
@@ -155,7 +156,7 @@ impl<T> Sender<T> {
                 Err(TrySendError::Full(back)) => value = back,
             }
             match ended {
-                Unparked::Woken => ended = park::park(until),
+                Unparked::Woken => ended = park::park_for(Cause::Channel, until),
                 Unparked::TimedOut => return Err(SendError::TimedOut(value)),
                 Unparked::Cancelled => return Err(SendError::Cancelled(value)),
             }
@@ -229,7 +230,7 @@ impl<T> Receiver<T> {
                 Err(TryRecvError::Empty) => {}
             }
             match ended {
-                Unparked::Woken => ended = park::park(until),
+                Unparked::Woken => ended = park::park_for(Cause::Channel, until),
                 Unparked::TimedOut => return Err(RecvError::TimedOut),
                 Unparked::Cancelled => return Err(RecvError::Cancelled),
             }

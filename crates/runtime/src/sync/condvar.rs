@@ -6,6 +6,7 @@ use super::error::{self, WaitError};
 use super::lock::Lock;
 use super::mutex::MutexGuard;
 use super::queue::{Queue, Wakes};
+use crate::cause::Cause;
 use crate::park::{self, Waiter};
 
 /// A line of those who wait for a condition on a [`crate::sync::Mutex`]'s data.
@@ -70,7 +71,7 @@ impl Condvar {
         let ticket = self.queue.lock().join(Waiter::current(), ());
         guard.unlocked(|| {
             loop {
-                let ended = error::ended(park::park(until));
+                let ended = error::ended(park::park_for(Cause::Lock, until));
                 let mut queue = self.queue.lock();
                 if !queue.holds(ticket) {
                     return Ok(());

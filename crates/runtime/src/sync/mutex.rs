@@ -8,6 +8,7 @@ use spin::mutex::{SpinMutex, SpinMutexGuard};
 
 use super::error::WaitError;
 use super::semaphore::{Permit, Semaphore};
+use crate::cause::Cause;
 use crate::park;
 
 /// A value for one at a time.
@@ -69,7 +70,7 @@ impl<T: ?Sized> Mutex<T> {
     /// [`WaitError`].
     #[inline]
     pub fn lock_until(&self, until: Option<Instant>) -> Result<MutexGuard<'_, T>, WaitError> {
-        let turn = self.turn.acquire_many_until(1, until)?;
+        let turn = self.turn.acquire_for(Cause::Lock, 1, until)?;
         Ok(self.guard(turn))
     }
 

@@ -10,6 +10,7 @@ use spin::rwlock::{
 
 use super::error::WaitError;
 use super::semaphore::{Permit, Semaphore};
+use crate::cause::Cause;
 
 /// A reader takes one permit, a writer all of them.
 const READERS_MAX: usize = 1 << 20;
@@ -65,7 +66,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// [`WaitError`].
     pub fn read_until(&self, until: Option<Instant>) -> Result<RwLockReadGuard<'_, T>, WaitError> {
-        self.turn.acquire_many_until(1, until).map(|turn| self.reading(turn))
+        self.turn.acquire_for(Cause::Lock, 1, until).map(|turn| self.reading(turn))
     }
 
     /// Locks it for reading if no writer has it or waits for it.
@@ -86,7 +87,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     /// [`WaitError`].
     pub fn write_until(&self, until: Option<Instant>) -> Result<RwLockWriteGuard<'_, T>, WaitError> {
-        self.turn.acquire_many_until(READERS_MAX, until).map(|turn| self.writing(turn))
+        self.turn.acquire_for(Cause::Lock, READERS_MAX, until).map(|turn| self.writing(turn))
     }
 
     /// Locks it for writing if nobody has it or waits for it.

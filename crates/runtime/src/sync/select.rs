@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::channel::{Receiver, RecvError, SendError, Sender, TryRecvError, TrySendError};
 use super::error::{self, WaitError};
 use super::queue::Ticket;
+use crate::cause::Cause;
 use crate::park::{self, Waiter};
 
 /// Starts a choice between operations; exactly one of them is done and its closure's result returned.
@@ -100,7 +101,7 @@ impl<'a, R: 'a> Select<'a, R> {
                 self.cases.iter_mut().for_each(|case| case.give_up());
                 return Ok(chosen.finish());
             }
-            let Some(ended) = error::ended(park::park(until)) else { continue };
+            let Some(ended) = error::ended(park::park_for(Cause::Channel, until)) else { continue };
             // A value that has come at the same moment is taken rather than left for nobody.
             let last = self.first_ready(start, None);
             let chosen = last.map(|chosen| self.cases.swap_remove(chosen));

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::error::{self, WaitError};
 use super::lock::Lock;
 use super::queue::{Queue, Wakes};
+use crate::cause::Cause;
 use crate::park::{self, Waiter};
 
 const WAITING: usize = 1;
@@ -95,7 +96,18 @@ impl Semaphore {
     /// [`WaitError`].
     #[inline]
     pub fn acquire_many_until(&self, count: usize, until: Option<Instant>) -> Result<Permit<'_>, WaitError> {
-        self.take(count, until)?;
+        self.acquire_for(Cause::PoolSlot, count, until)
+    }
+
+    /// As [`Semaphore::acquire_many_until`], for a semaphore that is a part of something else.
+    #[inline]
+    pub(crate) fn acquire_for(
+        &self,
+        cause: Cause,
+        count: usize,
+        until: Option<Instant>,
+    ) -> Result<Permit<'_>, WaitError> {
+        self.take(cause, count, until)?;
         Ok(Permit { semaphore: self, count })
     }
 
@@ -121,7 +133,7 @@ impl Semaphore {
         count: usize,
         until: Option<Instant>,
     ) -> Result<OwnedPermit, WaitError> {
-        self.take(count, until)?;
+        self.take(Cause::PoolSlot, count, until)?;
         Ok(OwnedPermit { semaphore: self.clone(), count })
     }
 
@@ -171,18 +183,18 @@ impl Semaphore {
     }
 
     #[inline]
-    fn take(&self, count: usize, until: Option<Instant>) -> Result<(), WaitError> {
+    fn take(&self, cause: Cause, count: usize, until: Option<Instant>) -> Result<(), WaitError> {
         if self.try_take(count) {
             return Ok(());
         }
-        self.take_waiting(count, || park::park(until))
+        self.take_waiting(count, || park::park_for(cause, until))
     }
 
     /// Takes a permit whatever happens to the task: for what has to be put back in order.
     pub(crate) fn take_regardless(&self) {
         if !self.try_take(1) {
             let park = || {
-                park::park_regardless();
+                park::park_regardless(Cause::Lock);
                 park::Unparked::Woken
             };
             self.take_waiting(1, park).expect("only the task's end ends a wait without a bound");

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::error::{self, WaitError};
 use super::lock::Lock;
 use super::queue::{Queue, Wakes};
+use crate::cause::Cause;
 use crate::park::{self, Waiter};
 
 /// Counts members and lets others wait until there are none. Cloning shares the group.
@@ -72,7 +73,7 @@ impl WaitGroup {
             group.queue.join(Waiter::current(), ())
         };
         loop {
-            let ended = error::ended(park::park(until));
+            let ended = error::ended(park::park_for(Cause::Task, until));
             let mut group = self.0.lock();
             if !group.queue.holds(ticket) {
                 return Ok(());

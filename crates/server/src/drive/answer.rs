@@ -11,10 +11,12 @@ use bytes::Bytes;
 use http::{HeaderMap, Version};
 use tenfold_http::h1::{self, BodyLength, Sent};
 use tenfold_runtime::park;
+use tenfold_scoreboard::Stage;
 
 use crate::body::{BodyKind, BodySource};
 use crate::drive::connection::Connection;
 use crate::drive::head_cache;
+use crate::drive::sight::within;
 use crate::panic::{self, Panicked};
 use crate::respond::Response;
 
@@ -190,7 +192,8 @@ impl Writer<'_> {
         while offset < end {
             let part = (end - offset).min(SEND_FILE_MAX) as usize;
             let stall = Instant::now() + self.conn.service.bounds.write_stall;
-            let sent = park::parking(|| self.conn.stream.send_file(file, &mut offset, part, Some(stall)))?;
+            let send = || self.conn.stream.send_file(file, &mut offset, part, Some(stall));
+            let sent = within(Stage::Write, || park::parking(send))?;
             if sent == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
             }

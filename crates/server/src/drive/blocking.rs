@@ -58,6 +58,7 @@ fn wait_for_request(
 pub(crate) fn serve_connection_until(mut conn: Connection, stop: &Arc<OwnedFd>) {
     let mut work = Workspace::take();
     let mut idle_max = conn.service.bounds.header_timeout;
+    conn.dawn.looked();
     loop {
         match wait_for_request(&conn, work.input.spare(), stop, idle_max) {
             Ok(0) | Err(_) => break,

@@ -9,7 +9,9 @@ use tenfold_http::h1::Exchange;
 use tenfold_runtime::feed::{self, FeedId};
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::park;
+use tenfold_scoreboard::Stage;
 
+use crate::drive::sight::{Dawn, within};
 use crate::peer::Peer;
 use crate::service::{Open, Service};
 
@@ -27,6 +29,8 @@ pub(crate) struct Connection {
     pub(crate) behind_front: bool,
     /// It closes after the present answer, whatever the client wishes.
     pub(crate) last: bool,
+    /// What is known of its next request.
+    pub(crate) dawn: Dawn,
     /// Counts it among the worker's connections for as long as it lives.
     _open: Open,
 }
@@ -42,6 +46,7 @@ impl Connection {
             service: service.clone(),
             behind_front: false,
             last: false,
+            dawn: Dawn::accepted(service.sight),
             _open: Open::count(service),
         }
     }
@@ -59,15 +64,25 @@ impl Connection {
         read(&self.stream, self.feed, into, until)
     }
 
+    /// [`Connection::write_all`], by a caller that has said that the request is being written.
+    pub(crate) fn write_plain(&self, bytes: &[u8]) -> io::Result<()> {
+        self.note_start();
+        write_all(&self.stream, bytes, self.service.bounds.write_stall)
+    }
+
     /// Writes everything; a client that takes nothing for too long is an error.
     pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         self.note_start();
-        write_all(&self.stream, bytes, self.service.bounds.write_stall)
+        within(Stage::Write, || write_all(&self.stream, bytes, self.service.bounds.write_stall))
     }
 
     /// Writes head and body with one system call where the socket takes both.
     pub(crate) fn write_both(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
         self.note_start();
+        within(Stage::Write, || self.write_parts(first, second))
+    }
+
+    fn write_parts(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
         let stall = self.service.bounds.write_stall;
         let bufs = [IoSlice::new(first), IoSlice::new(second)];
         let sent = park::parking(|| self.stream.write_vectored_until(&bufs, Some(Instant::now() + stall)))?;

@@ -35,6 +35,7 @@ pub(crate) type Begin = fn(Connection);
 /// Often a new connection's first request is there already, and then it needs neither a rest nor a timer.
 pub(crate) fn begin(mut conn: Connection) {
     let mut work = Workspace::take();
+    conn.dawn.looked();
     match conn.stream.try_read(work.input.spare()) {
         Ok(0) => work.put(),
         Ok(count) => {
@@ -69,6 +70,7 @@ impl Dormant for Connection {
             self.note_arrival();
             let mut work = Workspace::take();
             work.input.append(bytes);
+            self.dawn.came(self.service.sight);
             start_fiber(self, work);
         }
         // Else the client is gone, or its time is over, or the worker stops: dropping it closes it.

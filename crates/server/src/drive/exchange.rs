@@ -8,11 +8,13 @@ use std::time::Instant;
 
 use http::StatusCode;
 use tenfold_http::h1::{After, Parse};
-use tenfold_scoreboard as scoreboard;
+use tenfold_runtime::account;
+use tenfold_scoreboard::{self as scoreboard, Account, Stage};
 
 use crate::drive::answer::{Asked, answer};
 use crate::drive::connection::Connection;
 use crate::drive::intake::Leftover;
+use crate::drive::sight::enter;
 use crate::drive::turn::{self, Outcome};
 use crate::drive::workspace::Workspace;
 use crate::error::Error;
@@ -43,12 +45,29 @@ pub(crate) fn serve_until(
     served: &mut u64,
     requests_max: u64,
 ) -> Next {
+    let account = work.sight.start(conn);
+    if account.is_none() {
+        return serve_all(conn, work, served, requests_max, None);
+    }
+    let next = account::with(account, || serve_all(conn, work, served, requests_max, account));
+    work.sight.end();
+    next
+}
+
+fn serve_all(
+    conn: &mut Connection,
+    work: &mut Workspace,
+    served: &mut u64,
+    requests_max: u64,
+    account: Option<&'static Account>,
+) -> Next {
     let mut head_until = None;
     while *served < requests_max {
         match work.head.parse(work.input.filled(), &conn.service.bounds.head) {
             Ok(Parse::Complete { bytes }) => {
                 head_until = None;
                 *served += 1;
+                work.sight.begin(conn, account);
                 let outcome = one(conn, work, bytes);
                 conn.arrived = None;
                 match outcome {
@@ -69,9 +88,13 @@ pub(crate) fn serve_until(
                 }
                 let limit = conn.service.bounds.header_timeout;
                 let until = *head_until.get_or_insert_with(|| Instant::now() + limit);
+                work.sight.await_head(account);
                 match conn.read(work.input.spare(), Some(until)) {
                     Ok(0) => return Next::Close,
-                    Ok(count) => work.input.commit(count),
+                    Ok(count) => {
+                        work.input.commit(count);
+                        work.sight.parse_on(account);
+                    }
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                         scoreboard::current().timeouts.add(1);
                         return refuse(conn, work, StatusCode::REQUEST_TIMEOUT, "the head took too long");
@@ -87,32 +110,36 @@ pub(crate) fn serve_until(
 
 /// Serves one request, whose head is the first `head_bytes` of the input, and throws away what was not read of its body.
 fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Result<After> {
-    let Workspace { input, output, head, tally } = work;
+    let Workspace { input, output, head, tally, sight } = work;
+    let account = sight.account();
     let (head_part, rest) = input.filled().split_at(head_bytes);
-    let (after, leftover) = match turn::take(conn, head.view(head_part), (head_part, rest), output, tally)? {
-        Outcome::Answered(after) => {
-            input.consume(head_bytes);
-            return Ok(after);
-        }
-        Outcome::WithBody(after, leftover) => (after, leftover),
-        Outcome::Elsewhere(after, received) => {
-            input.clear();
-            input.append(&received);
-            return Ok(after);
-        }
-        Outcome::Again(came) => {
-            // The offsets of the parsed head count from the input's start, so it need not be parsed again.
-            input.append(&came);
-            return one(conn, work, head_bytes);
-        }
-        Outcome::Upgrade(upgrade) => {
-            input.consume(head_bytes);
-            conn.write_all(output)?;
-            output.clear();
-            upgrade.hand_over(conn, input)?;
-            return Ok(After::Close);
-        }
-    };
+    let (after, leftover) =
+        match turn::take(conn, head.view(head_part), (head_part, rest), output, (tally, account))? {
+            Outcome::Answered(after) => {
+                input.consume(head_bytes);
+                return Ok(after);
+            }
+            Outcome::WithBody(after, leftover) => (after, leftover),
+            Outcome::Elsewhere(after, received) => {
+                sight.forget();
+                input.clear();
+                input.append(&received);
+                return Ok(after);
+            }
+            Outcome::Again(came) => {
+                // The offsets of the parsed head count from the input's start, so it need not be parsed again.
+                input.append(&came);
+                return one(conn, work, head_bytes);
+            }
+            Outcome::Upgrade(upgrade) => {
+                input.consume(head_bytes);
+                conn.write_all(output)?;
+                output.clear();
+                sight.finish();
+                account::with(None, || upgrade.hand_over(conn, input))?;
+                return Ok(After::Close);
+            }
+        };
     let Leftover { decoder, received, .. } = *leftover;
     match received {
         // The body's reader had the bytes behind the head; what it left is the next request.
@@ -166,10 +193,13 @@ fn drain(
 /// Writes what is pending.
 fn flush(conn: &Connection, work: &mut Workspace, next: Next) -> Next {
     if work.output.is_empty() {
+        work.sight.finish();
         return next;
     }
-    let outcome = conn.write_all(&work.output);
+    enter(work.sight.account(), Stage::Write);
+    let outcome = conn.write_plain(&work.output);
     work.output.clear();
+    work.sight.finish();
     match outcome {
         Ok(()) => next,
         Err(error) => broken_off(conn, &error),
@@ -179,6 +209,7 @@ fn flush(conn: &Connection, work: &mut Workspace, next: Next) -> Next {
 /// Writes what is pending and closes: the kernel is told to wait for the end of the stream, which goes out with the last
 /// bytes in one packet.
 fn flush_last(conn: &Connection, work: &mut Workspace) -> Next {
+    enter(work.sight.account(), Stage::Write);
     if !work.output.is_empty()
         && let Ok(sent) = conn.write_last(&work.output)
     {

@@ -9,10 +9,12 @@ use tenfold_http::BodyError;
 use tenfold_http::h1::{BodyDecoder, CONTINUE};
 use tenfold_runtime::feed::FeedId;
 use tenfold_runtime::net::TcpStream;
+use tenfold_scoreboard::Stage;
 
 use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
 use crate::drive::intake::Leftover;
+use crate::drive::sight::within;
 use crate::drive::workspace::ReadBuffer;
 
 /// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
@@ -114,11 +116,12 @@ impl BodyInlet {
 
     fn receive(&mut self, into: Option<&mut [u8]>) -> io::Result<usize> {
         if std::mem::take(&mut self.owes_continue) {
-            connection::write_all(&self.stream, CONTINUE, self.pace.write_stall)?;
+            within(Stage::Write, || connection::write_all(&self.stream, CONTINUE, self.pace.write_stall))?;
         }
         let limit = self.pace.limit();
         let into = into.unwrap_or_else(|| self.buffer.spare());
-        match connection::read(&self.stream, self.feed, into, Some(limit)) {
+        let read = || connection::read(&self.stream, self.feed, into, Some(limit));
+        match within(Stage::Read, read) {
             Ok(0) => {
                 let broke_off = self.decoder.finish().err().map(BodyReadError::Malformed);
                 Err(self.fail(broke_off.unwrap_or(BodyReadError::ClientGone).into()))

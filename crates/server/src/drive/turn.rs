@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use http::{HeaderValue, StatusCode, header};
 use tenfold_http::h1::{After, Exchange, Framing, HeadView};
 use tenfold_runtime::park;
-use tenfold_scoreboard as scoreboard;
+use tenfold_scoreboard::{self as scoreboard, Account, Stage, now_ns};
 
 use crate::access_log::Entry;
 use crate::body::BodyKind;
@@ -15,9 +15,10 @@ use crate::drive::answer::{Asked, answer};
 use crate::drive::connection::Connection;
 use crate::drive::deadline::{self, Deadline};
 use crate::drive::intake::{Intake, Leftover};
+use crate::drive::sight;
 use crate::drive::tally::Tally;
 use crate::error::Error;
-use crate::lane::crew::Crew;
+use crate::lane::crew::{Crew, Passed};
 use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
@@ -47,7 +48,7 @@ pub(crate) fn take(
     view: HeadView<'_>,
     (head, rest): (&[u8], &[u8]),
     output: &mut Vec<u8>,
-    tally: &mut Tally,
+    (tally, account): (&mut Tally, Option<&'static Account>),
 ) -> io::Result<Outcome> {
     if conn.feed.is_some() && !has_no_body(&view) && leaves_the_loop(conn, &view) {
         // The handler's thread or process will read the socket itself, so the loop must not.
@@ -56,9 +57,12 @@ pub(crate) fn take(
     }
     let mut exchange = conn.exchange;
     exchange.begin(&view);
+    if let Some(account) = account {
+        account.label(view.method_str(), view.path());
+    }
     let found = conn.service.router.find(view.method_str(), view.path());
     let deadline = deadline_of(conn, &found);
-    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally, deadline };
+    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally, deadline, account };
     let outcome = turn.in_lane(&found);
     conn.exchange = exchange;
     outcome
@@ -90,6 +94,8 @@ struct Turn<'a> {
     exchange: &'a mut Exchange,
     tally: &'a mut Tally,
     deadline: Option<Deadline>,
+    /// Where the request's times go, where sight is on.
+    account: Option<&'static Account>,
 }
 
 impl<'a> Turn<'a> {
@@ -102,12 +108,16 @@ impl<'a> Turn<'a> {
             return self.run(found, false);
         }
         let lane = &self.conn.service.lanes[found.route.lane()];
-        let place = match deadline::within(self.deadline, || enter(lane, self.conn, self.output))? {
+        let entering = || enter(lane, self.conn, self.output, self.account);
+        let place = match deadline::within(self.deadline, entering)? {
             Ok(place) => place,
             Err(overflow) => return self.overflow(lane, overflow),
         };
         let outcome = match (&lane.pool, &lane.crew) {
-            (Some(pool), _) => pool.run(|| self.run(found, false)),
+            (Some(pool), _) => {
+                let account = self.account;
+                sight::elsewhere(account, || pool.run(|| sight::there(account, || self.run(found, false))))
+            }
             (_, Some(crew)) => self.pass_on(lane, crew),
             _ => self.run(found, lane.placement == Placement::Inline),
         };
@@ -132,8 +142,9 @@ impl<'a> Turn<'a> {
 
     /// Has a handler process answer.
     fn pass_on(self, lane: &OpenLane, crew: &Crew) -> io::Result<Outcome> {
-        let Turn { conn, head, rest, output, .. } = &self;
+        let Turn { conn, head, rest, output, account, .. } = &self;
         conn.write_all(output)?;
+        sight::enter(*account, Stage::Queue);
         let wait_max = lane.gate.as_ref().map_or(Duration::ZERO, Gate::wait_max);
         let until = Instant::now() + wait_max;
         let until = self.deadline.map_or(until, |deadline| until.min(deadline.soft));
@@ -144,8 +155,10 @@ impl<'a> Turn<'a> {
             || self.exchange.requests() >= conn.service.bounds.exchange.requests_max;
         let socket = conn.stream.socket();
         let age = self.deadline.map_or(Duration::ZERO, |deadline| deadline.arrived.elapsed());
-        let pass = || channel.pass(socket, last, age, &conn.peer.to_string(), [head, rest]);
-        match deadline::within_hard(self.deadline, pass) {
+        let handed = account.map(|account| account.hand_over(now_ns())).unwrap_or_default();
+        let peer = conn.peer.to_string();
+        let passed = Passed { last, age, peer: &peer, handed: &handed };
+        match deadline::within_hard(self.deadline, || channel.pass(socket, &passed, [head, rest])) {
             Ok(reply) => {
                 crew.join(channel);
                 self.output.clear();
@@ -163,6 +176,10 @@ impl<'a> Turn<'a> {
                 self.refuse(Error::new(StatusCode::GATEWAY_TIMEOUT, "the deadline passed").logged())
             }
             Err(error) => {
+                if let Some(account) = account {
+                    account.take_over(&handed);
+                    account.label(self.view.method_str(), self.view.path());
+                }
                 tracing::warn!(lane = lane.name, %error, "a handler process has died over a request");
                 self.output.clear();
                 self.refuse(Error::new(StatusCode::BAD_GATEWAY, "the handler has died over this request"))
@@ -193,6 +210,7 @@ impl<'a> Turn<'a> {
                 return self.answer_unread(refusal);
             }
         };
+        sight::enter(self.account, Stage::Run);
         let waits_before = park::waits();
         let started = service.access_log.is_on().then(Instant::now);
         let mut response = None;
@@ -208,6 +226,7 @@ impl<'a> Turn<'a> {
                 call();
             }
         }
+        sight::enter(self.account, Stage::Render);
         if park::waits() != waits_before {
             route.note_wait();
         }
@@ -305,12 +324,14 @@ fn enter<'l>(
     lane: &'l OpenLane,
     conn: &Connection,
     output: &mut Vec<u8>,
+    account: Option<&'static Account>,
 ) -> io::Result<std::result::Result<Option<Place<'l>>, Refusal>> {
     let Some(gate) = &lane.gate else { return Ok(Ok(None)) };
     let mut flushed = Ok(());
     let entered = gate.enter(|| {
         flushed = conn.write_all(output);
         output.clear();
+        sight::enter(account, Stage::Queue);
     });
     flushed?;
     match entered {

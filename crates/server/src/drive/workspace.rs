@@ -5,12 +5,15 @@ use std::cell::RefCell;
 
 use tenfold_http::h1::Head;
 
+use crate::drive::sight::Sight;
 use crate::drive::tally::Tally;
 
 /// Buffers larger than this are not kept: one large answer must not cost memory for ever.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Workspaces kept by a thread: as many as there are requests in flight at a time in a busy one, about 1.5 MiB.
 const KEPT_MAX: usize = 512;
+/// Those of them that keep their account of the scoreboard, of which a process has a bounded number.
+const ACCOUNTS_KEPT_MAX: usize = 16;
 /// A waiting handler holds its connection's workspace, so the first sizes count a thousand times; both grow on demand.
 const INPUT_BYTES: usize = 2 * 1024;
 const OUTPUT_BYTES: usize = 512;
@@ -33,6 +36,7 @@ pub(crate) struct Workspace {
     pub(crate) output: Vec<u8>,
     pub(crate) head: Head,
     pub(crate) tally: Tally,
+    pub(crate) sight: Sight,
 }
 
 impl Workspace {
@@ -43,6 +47,7 @@ impl Workspace {
                 output: Vec::with_capacity(OUTPUT_BYTES),
                 head: Head::new(),
                 tally: Tally::default(),
+                sight: Sight::default(),
             })
         })
     }
@@ -56,6 +61,9 @@ impl Workspace {
         }
         KEPT.with_borrow_mut(|kept| {
             if kept.len() < KEPT_MAX {
+                if kept.len() >= ACCOUNTS_KEPT_MAX {
+                    self.sight.give_back();
+                }
                 kept.push(self);
             }
         });

@@ -23,6 +23,7 @@ use rustix::net::{
 use tenfold_http::h1::After;
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{Interest, park, sleep};
+use tenfold_scoreboard::Handed;
 
 /// Largest part of a head and what came with it in one packet. Two packets fit the socket buffer, whose default is 208 KiB.
 const PIECE_MAX: usize = 64 * 1024;
@@ -45,6 +46,18 @@ pub(crate) struct Crew {
     idle: Mutex<Vec<Channel>>,
 }
 
+/// What a front says of a request that it gives away.
+pub(crate) struct Passed<'a> {
+    /// The connection closes after this answer, whatever the client wishes.
+    pub(crate) last: bool,
+    /// How long ago the request has arrived.
+    pub(crate) age: Duration,
+    /// The client's address in text, for the handler.
+    pub(crate) peer: &'a str,
+    /// What the front has counted of it.
+    pub(crate) handed: &'a Handed,
+}
+
 /// What a handler process got.
 pub(crate) struct Given {
     pub(crate) client: OwnedFd,
@@ -56,6 +69,8 @@ pub(crate) struct Given {
     pub(crate) bytes: Vec<u8>,
     /// The client's address in text, for the handler.
     pub(crate) peer: String,
+    /// What the front has counted of it.
+    pub(crate) handed: Handed,
 }
 
 /// What a handler process gives back.
@@ -119,14 +134,13 @@ impl Channel {
     pub(crate) fn pass(
         &self,
         client: impl AsFd,
-        last: bool,
-        age: Duration,
-        peer: &str,
+        passed: &Passed<'_>,
         parts: [&[u8]; 2],
     ) -> io::Result<Reply> {
-        let header = [u8::from(last), peer.len() as u8];
+        let Passed { last, age, peer, handed } = passed;
+        let header = [u8::from(*last), peer.len() as u8];
         let age_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX).to_be_bytes();
-        let header = [header.as_slice(), &age_ms, peer.as_bytes()].concat();
+        let header = [header.as_slice(), &age_ms, peer.as_bytes(), &handed.to_bytes()].concat();
         park::parking(|| {
             self.send(&header, parts, Some(client.as_fd()))?;
             let (mut first, _) = self.receive()?;
@@ -150,8 +164,11 @@ impl Channel {
         };
         let age = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
         let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
+        let Some((handed, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let peer = String::from_utf8_lossy(peer).into_owned();
-        Ok(Some(Given { client, last: *last != 0, age, bytes: self.receive_rest(rest.to_vec())?, peer }))
+        let handed = Handed::from_bytes(handed);
+        let bytes = self.receive_rest(rest.to_vec())?;
+        Ok(Some(Given { client, last: *last != 0, age, bytes, peer, handed }))
     }
 
     /// Handler: gives the connection back.
@@ -291,8 +308,13 @@ mod tests {
         {
             let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
             let (head, rest) = bytes.split_at(head);
-            let reply =
-                front.pass(&client, true, Duration::from_millis(1500), "a peer", [head, rest]).unwrap();
+            let passed = Passed {
+                last: true,
+                age: Duration::from_millis(1500),
+                peer: "a peer",
+                handed: &Handed::default(),
+            };
+            let reply = front.pass(&client, &passed, [head, rest]).unwrap();
             assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
         }
         drop(front);

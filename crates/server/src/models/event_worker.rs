@@ -22,6 +22,7 @@ use super::{Facts, Model, loops, place_on_loops};
 use crate::drive::connection::Connection;
 use crate::drive::evented;
 use crate::drive::exchange::{Next, serve_until};
+use crate::drive::sight::Dawn;
 use crate::drive::workspace::Workspace;
 use crate::guard::{Overrun, sentry};
 use crate::lane::crew::{Channel, Given};
@@ -215,11 +216,12 @@ fn knock(door: &Door, lane: usize, slot: usize) -> std::io::Result<Channel> {
 }
 
 fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
-    let Given { client, last, age, bytes, peer } = given;
+    let Given { client, last, age, bytes, peer, handed } = given;
     let mut conn = Connection::new(TcpStream::from_fd(client), Peer::from_text(&peer), service);
     conn.behind_front = true;
     conn.last = last;
     conn.arrived = std::time::Instant::now().checked_sub(age);
+    conn.dawn = Dawn::handed(handed);
     let slot = tenfold_scoreboard::current();
     slot.answer_started.store(0, std::sync::atomic::Ordering::Release);
     let mut work = Workspace::take();

@@ -107,17 +107,19 @@ fn rest(conn: Box<Movable>, idle_max: Duration) {
 struct Movable(Connection);
 
 impl Dormant for Movable {
-    fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
+    fn rouse(self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if !matches!(news, News::Bytes(_)) {
             return;
         }
-        self.0.note_arrival();
+        let mut conn = self.0;
+        conn.note_arrival();
+        conn.dawn.came(conn.service.sight);
         let Some((mine, loops)) = MINE.with(|mine| mine.get().copied()).zip(LOOPS.get()) else {
-            return start(Box::new(self.0));
+            return start(Box::new(conn));
         };
         let waiting = {
             let mut queue = loops[mine].queue.lock().unwrap_or_else(PoisonError::into_inner);
-            queue.push_back(Box::new(self.0));
+            queue.push_back(Box::new(conn));
             queue.len()
         };
         start_next(mine);

@@ -52,6 +52,7 @@ mod upgrade;
 mod watchdog;
 
 mod settings;
+mod sight;
 mod stop;
 
 use variant::{Behaviour, Variant};
@@ -120,6 +121,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         upgrade::behaviours(),
         watchdog::behaviours(),
         stop::behaviours(),
+        sight::behaviours(),
     ]
     .into_iter()
     .flatten()

@@ -1,0 +1,581 @@
+//! `Account`: one request in flight, what it has spent so far and where it is.
+//!
+//! ```text
+//!   begin ─▶ enter(stage) ─▶ parked(cause) ─▶ woken ─▶ resumed ─▶ enter … ─▶ finish
+//!                running      waiting           queueing  running
+//! ```
+//!
+//! The thread that runs the request writes, and hands the right to write on together with the request. Anybody reads: a
+//! version number, odd while something is being written, tells a reader to look again, so that what it sees was true
+//! together. A writer that is killed in between leaves an account that is skipped, and that the next worker in the slot
+//! clears.
+
+use std::hint::spin_loop;
+use std::sync::atomic::{
+    AtomicU8, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+    fence,
+};
+
+use crate::stage::{Cause, Stage};
+use crate::text::{Text, pack, unpack};
+use crate::times::Times;
+
+/// How often a reader looks at an account that is being written.
+const LOOKS: u32 = 64;
+
+/// One request's line in the table of a slot. Zeroes are an account that nobody uses.
+///
+/// All times are of [`crate::now_ns`]'s clock.
+#[derive(Debug)]
+#[repr(C, align(128))]
+pub struct Account {
+    /// Odd while the rest is being written.
+    version: AtomicU32,
+    in_flight: AtomicU8,
+    stage: AtomicU8,
+    /// The present wait's cause and one; 0 while it does not wait.
+    waiting: AtomicU8,
+    /// What the request's own fibers or threads wait for, and one, while it waits for them. Written by any of them.
+    child: AtomicU8,
+    /// A bit for each cause that it has waited for.
+    causes: AtomicU32,
+    arrived: AtomicU64,
+    /// When the present stage or wait began.
+    since: AtomicU64,
+    /// When the present wait was over; 0 before.
+    woken: AtomicU64,
+    spent: [AtomicU64; Stage::COUNT],
+    waited: [AtomicU64; Cause::COUNT],
+    what: Text<4>,
+    method: Text<1>,
+    path: Text<8>,
+}
+
+/// What one process has counted of a request that another one answers. Only waits for the client come before that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handed {
+    arrived: u64,
+    since: u64,
+    spent: [u64; Stage::COUNT],
+    client: u64,
+}
+
+impl Handed {
+    /// Bytes of [`Handed::to_bytes`].
+    pub const BYTES: usize = 8 * (Stage::COUNT + 3);
+
+    /// Whether anything was counted at all.
+    pub fn is_some(&self) -> bool {
+        self.arrived != 0
+    }
+
+    /// As bytes, for a process of the same program.
+    pub fn to_bytes(&self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        let numbers = [self.arrived, self.since, self.client].into_iter().chain(self.spent);
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From such bytes; any bytes are numbers.
+    pub fn from_bytes(bytes: &[u8; Self::BYTES]) -> Handed {
+        let (words, _) = bytes.as_chunks::<8>();
+        let number = |at: usize| u64::from_le_bytes(words[at]);
+        Handed {
+            arrived: number(0),
+            since: number(1),
+            client: number(2),
+            spent: std::array::from_fn(|at| number(3 + at)),
+        }
+    }
+}
+
+/// The name of what is waited for: 32 bytes at most, a longer one is cut.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct What([u64; 4]);
+
+impl What {
+    /// No name.
+    pub const NONE: What = What([0; 4]);
+
+    /// Keeps the beginning of a name.
+    pub fn new(name: &str) -> What {
+        What(pack(name))
+    }
+}
+
+impl Account {
+    /// One that nobody uses.
+    pub const fn new() -> Self {
+        Self {
+            version: AtomicU32::new(0),
+            in_flight: AtomicU8::new(0),
+            stage: AtomicU8::new(0),
+            waiting: AtomicU8::new(0),
+            child: AtomicU8::new(0),
+            causes: AtomicU32::new(0),
+            arrived: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            woken: AtomicU64::new(0),
+            spent: [const { AtomicU64::new(0) }; Stage::COUNT],
+            waited: [const { AtomicU64::new(0) }; Cause::COUNT],
+            what: Text::new(),
+            method: Text::new(),
+            path: Text::new(),
+        }
+    }
+
+    /// A request that arrived at `arrived` is in `stage` since `since`; the time between counts as queueing.
+    #[inline]
+    pub fn begin(&self, arrived: u64, since: u64, stage: Stage) {
+        self.write(|| {
+            self.in_flight.store(1, Relaxed);
+            self.arrived.store(arrived, Relaxed);
+            self.spent[Stage::Queue as usize].store(since.saturating_sub(arrived), Relaxed);
+            self.since.store(since, Relaxed);
+            self.stage.store(stage as u8, Relaxed);
+            self.method.set_words(&[0]);
+            self.path.set_words(&[0; 8]);
+        });
+    }
+
+    /// What is asked for: 8 bytes of the method and 64 of the path are kept.
+    #[inline]
+    pub fn label(&self, method: &str, path: &str) {
+        self.write(|| {
+            self.method.set(method);
+            self.path.set(path);
+        });
+    }
+
+    /// The present stage is over at `now` and another begins; returns the earlier one.
+    #[inline]
+    pub fn enter(&self, stage: Stage, now: u64) -> Stage {
+        self.write(|| {
+            self.settle(now);
+            Stage::from_number(self.stage.swap_relaxed(stage as u8))
+        })
+    }
+
+    /// Adds time that was spent before the arrival, which moves back by it.
+    pub fn add_before(&self, stage: Stage, ns: u64) {
+        self.write(|| {
+            add(&self.spent[stage as usize], ns);
+            self.arrived.store(self.arrived.load(Relaxed).saturating_sub(ns), Relaxed);
+        });
+    }
+
+    /// Frees the account for what another process goes on with; from `now` on the request queues.
+    pub fn hand_over(&self, now: u64) -> Handed {
+        self.write(|| {
+            self.settle(now);
+            let handed = Handed {
+                arrived: self.arrived.load(Relaxed),
+                since: now,
+                spent: std::array::from_fn(|at| self.spent[at].load(Relaxed)),
+                client: self.waited[Cause::Client as usize].load(Relaxed),
+            };
+            self.clear_sums();
+            handed
+        })
+    }
+
+    /// Goes on with what another process has counted; the request queues.
+    pub fn take_over(&self, handed: &Handed) {
+        self.write(|| {
+            self.in_flight.store(1, Relaxed);
+            self.arrived.store(handed.arrived, Relaxed);
+            self.since.store(handed.since, Relaxed);
+            self.stage.store(Stage::Queue as u8, Relaxed);
+            self.spent.iter().zip(handed.spent).for_each(|(sum, ns)| sum.store(ns, Relaxed));
+            self.waited[Cause::Client as usize].store(handed.client, Relaxed);
+            self.causes.store(u32::from(handed.client > 0) << Cause::Client as u8, Relaxed);
+            self.method.set_words(&[0]);
+            self.path.set_words(&[0; 8]);
+        });
+    }
+
+    /// It waits from `now` on. In [`Stage::Queue`] the wait counts as queueing, in [`Stage::Read`] and [`Stage::Write`] as
+    /// a wait for the client, whatever `cause` says.
+    #[inline]
+    pub fn parked(&self, cause: Cause, what: &What, now: u64) {
+        self.write(|| {
+            self.settle(now);
+            let (cause, what) = match Stage::from_number(self.stage.load(Relaxed)) {
+                Stage::Accept | Stage::Read | Stage::Write => (Cause::Client, &What::NONE),
+                _ => (cause, what),
+            };
+            self.waiting.store(cause as u8 + 1, Relaxed);
+            self.what.set_words(&what.0);
+            self.woken.store(0, Relaxed);
+        });
+    }
+
+    /// What it waits for has happened at `at`, perhaps; until [`Account::resumed`] it queues for the processor.
+    #[inline]
+    pub fn woken(&self, at: u64) {
+        if self.waiting.load(Relaxed) != 0 && self.woken.load(Relaxed) == 0 {
+            self.write(|| self.woken.store(at.max(self.since.load(Relaxed)), Relaxed));
+        }
+    }
+
+    /// It runs again.
+    #[inline]
+    pub fn resumed(&self, now: u64) {
+        let Some(cause) = self.waiting.load(Relaxed).checked_sub(1) else { return };
+        self.write(|| {
+            let since = self.since.load(Relaxed);
+            let woken = match self.woken.load(Relaxed) {
+                0 => now,
+                woken => woken.min(now),
+            };
+            let wait = woken.saturating_sub(since);
+            if self.stage.load(Relaxed) == Stage::Queue as u8 {
+                add(&self.spent[Stage::Queue as usize], wait);
+            } else {
+                let cause = self.child_cause(cause);
+                add(&self.waited[usize::from(cause)], wait);
+                self.causes.store(self.causes.load(Relaxed) | 1 << cause, Relaxed);
+            }
+            add(&self.spent[Stage::Queue as usize], now.saturating_sub(woken));
+            self.since.store(now, Relaxed);
+            self.waiting.store(0, Relaxed);
+        });
+    }
+
+    /// One of the request's own fibers or threads waits: if the request waits for those, this is what it waits for.
+    #[inline]
+    pub fn child_parked(&self, cause: Cause) {
+        if cause != Cause::Task {
+            self.child.store(cause as u8 + 1, Relaxed);
+        }
+    }
+
+    /// It starts other fibers or threads: what earlier ones have waited for means nothing any more.
+    pub fn forget_children(&self) {
+        self.child.store(0, Relaxed);
+    }
+
+    /// The request is answered since the last stage's beginning or `now`: its times go to `times`, and the account is free.
+    #[inline]
+    pub fn finish(&self, times: &Times, now: u64) {
+        self.write(|| {
+            self.settle(now);
+            let spent = std::array::from_fn(|at| self.spent[at].load(Relaxed));
+            let total = now.saturating_sub(self.arrived.load(Relaxed));
+            let causes = self.causes.load(Relaxed);
+            let waits = Cause::ALL.into_iter().filter(|cause| causes & 1 << *cause as u8 != 0);
+            times.record(
+                total,
+                &spent,
+                waits.map(|cause| (cause, self.waited[cause as usize].load(Relaxed))),
+            );
+            self.clear_sums();
+        });
+    }
+
+    /// The account is free, and what was in it counts nowhere.
+    pub fn discard(&self) {
+        self.write(|| self.clear_sums());
+    }
+
+    /// Whether a request has it.
+    pub fn is_in_flight(&self) -> bool {
+        self.in_flight.load(Relaxed) != 0
+    }
+
+    /// What it says at the moment; `None` if no request has it, or if it does not stop changing.
+    pub fn reading(&self) -> Option<AccountReading> {
+        for _ in 0..LOOKS {
+            let version = self.version.load(Acquire);
+            if version % 2 == 1 {
+                spin_loop();
+                continue;
+            }
+            let in_flight = self.is_in_flight();
+            let raw = in_flight.then(|| Raw {
+                stage: self.stage.load(Relaxed),
+                waiting: self.waiting.load(Relaxed),
+                child: self.child.load(Relaxed),
+                arrived: self.arrived.load(Relaxed),
+                since: self.since.load(Relaxed),
+                woken: self.woken.load(Relaxed),
+                what: self.what.words(),
+                method: self.method.words(),
+                path: self.path.words(),
+            });
+            fence(Acquire);
+            if self.version.load(Relaxed) == version {
+                return raw.map(AccountReading::from);
+            }
+        }
+        None
+    }
+
+    /// The time since the present stage began belongs to it.
+    #[inline]
+    fn settle(&self, now: u64) {
+        let since = self.since.load(Relaxed);
+        add(&self.spent[usize::from(self.stage.load(Relaxed))], now.saturating_sub(since));
+        self.since.store(now.max(since), Relaxed);
+    }
+
+    fn clear_sums(&self) {
+        self.in_flight.store(0, Relaxed);
+        self.waiting.store(0, Relaxed);
+        self.child.store(0, Relaxed);
+        self.spent.iter().for_each(|sum| sum.store(0, Relaxed));
+        if self.causes.load(Relaxed) != 0 {
+            self.causes.store(0, Relaxed);
+            self.waited.iter().for_each(|sum| sum.store(0, Relaxed));
+        }
+    }
+
+    fn child_cause(&self, cause: u8) -> u8 {
+        child_cause(cause, self.child.load(Relaxed))
+    }
+
+    /// The write side of the version (Boehm, "Can seqlocks get along with programming language memory models?", 2012):
+    /// stores of the contents may not become visible before the odd version, nor after the even one.
+    #[inline]
+    fn write<R>(&self, stores: impl FnOnce() -> R) -> R {
+        // A killed writer may have left an odd one.
+        let version = self.version.load(Relaxed) & !1;
+        self.version.store(version.wrapping_add(1), Relaxed);
+        fence(Release);
+        let result = stores();
+        self.version.store(version.wrapping_add(2), Release);
+        result
+    }
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A store that is not a locked instruction: there is one writer.
+#[inline]
+fn add(sum: &AtomicU64, ns: u64) {
+    sum.store(sum.load(Relaxed) + ns, Relaxed);
+}
+
+trait SwapRelaxed {
+    fn swap_relaxed(&self, value: u8) -> u8;
+}
+
+impl SwapRelaxed for AtomicU8 {
+    #[inline]
+    fn swap_relaxed(&self, value: u8) -> u8 {
+        let before = self.load(Relaxed);
+        self.store(value, Relaxed);
+        before
+    }
+}
+
+fn child_cause(cause: u8, child: u8) -> u8 {
+    if cause == Cause::Task as u8 { child.checked_sub(1).unwrap_or(cause) } else { cause }
+}
+
+struct Raw {
+    stage: u8,
+    waiting: u8,
+    child: u8,
+    arrived: u64,
+    since: u64,
+    woken: u64,
+    what: [u64; 4],
+    method: [u64; 1],
+    path: [u64; 8],
+}
+
+/// A request in flight, as it was at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccountReading {
+    /// At most 8 bytes; empty before the head was parsed.
+    pub method: String,
+    /// At most 64 bytes.
+    pub path: String,
+    /// When it arrived, by [`crate::now_ns`].
+    pub arrived_ns: u64,
+    /// Where it is.
+    pub stage: Stage,
+    /// What it waits for, in [`Stage::Wait`].
+    pub cause: Option<Cause>,
+    /// The name of that, where it has one: a host, say. At most 32 bytes.
+    pub what: String,
+    /// Since when it is there, by [`crate::now_ns`].
+    pub since_ns: u64,
+}
+
+impl From<Raw> for AccountReading {
+    fn from(raw: Raw) -> Self {
+        let waiting = raw.waiting.checked_sub(1).map(|cause| child_cause(cause, raw.child));
+        let stage = Stage::from_number(raw.stage);
+        let (stage, cause, since_ns) = match waiting {
+            None => (stage, None, raw.since),
+            Some(_) if raw.woken != 0 => (Stage::Queue, None, raw.woken),
+            Some(_) if stage == Stage::Queue => (stage, None, raw.since),
+            Some(cause) => (Stage::Wait, Some(Cause::from_number(cause)), raw.since),
+        };
+        Self {
+            method: unpack(&raw.method),
+            path: unpack(&raw.path),
+            arrived_ns: raw.arrived,
+            stage,
+            cause,
+            what: if cause.is_some() { unpack(&raw.what) } else { String::new() },
+            since_ns,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    #[test]
+    fn time_goes_to_the_stage_the_cause_or_the_queue() {
+        let (account, times) = (Account::new(), Times::new());
+        account.begin(1_000, 1_500, Stage::Parse);
+        account.label("GET", "/a");
+        account.enter(Stage::Run, 1_600);
+        account.parked(Cause::Database, &What::new("pg"), 2_000);
+        let reading = account.reading().unwrap();
+        assert_eq!(
+            (reading.stage, reading.cause, reading.since_ns),
+            (Stage::Wait, Some(Cause::Database), 2_000)
+        );
+        assert_eq!((reading.what.as_str(), reading.method.as_str()), ("pg", "GET"));
+        account.woken(5_000);
+        account.woken(5_500);
+        assert_eq!(account.reading().unwrap().stage, Stage::Queue);
+        account.resumed(6_000);
+        account.enter(Stage::Write, 7_000);
+        account.parked(Cause::Network, &What::NONE, 7_100);
+        assert_eq!(account.reading().unwrap().cause, Some(Cause::Client));
+        account.resumed(9_000);
+        account.finish(&times, 9_200);
+        assert_eq!(account.reading(), None);
+        let sums = times.reading();
+        let stage = |stage| sums.stage_ns(stage);
+        assert_eq!((stage(Stage::Parse), stage(Stage::Run), stage(Stage::Write)), (100, 1_400, 300));
+        assert_eq!((stage(Stage::Queue), stage(Stage::Wait)), (1_500, 4_900));
+        assert_eq!((sums.wait_ns(Cause::Database), sums.wait_ns(Cause::Client)), (3_000, 1_900));
+        assert_eq!(sums.total_ns(), 8_200);
+    }
+
+    #[test]
+    fn a_finished_account_starts_again_at_nothing() {
+        let (account, times) = (Account::new(), Times::new());
+        for round in [1, 2] {
+            account.begin(10, 10, Stage::Run);
+            account.parked(Cause::Lock, &What::NONE, 20);
+            account.resumed(50);
+            account.finish(&times, 60);
+            let sums = times.reading();
+            assert_eq!((sums.wait_ns(Cause::Lock), sums.stage_ns(Stage::Run)), (round * 30, round * 20));
+        }
+        account.begin(10, 10, Stage::Run);
+        account.discard();
+        assert_eq!((times.reading().finished(), account.is_in_flight()), (2, false));
+    }
+
+    #[test]
+    fn a_wait_for_children_is_for_what_they_wait_for() {
+        let (account, times) = (Account::new(), Times::new());
+        account.begin(0, 0, Stage::Run);
+        account.parked(Cause::Task, &What::NONE, 100);
+        assert_eq!(account.reading().unwrap().cause, Some(Cause::Task));
+        account.child_parked(Cause::Http);
+        assert_eq!(account.reading().unwrap().cause, Some(Cause::Http));
+        account.resumed(300);
+        account.parked(Cause::Sleep, &What::NONE, 300);
+        account.child_parked(Cause::Http);
+        account.resumed(400);
+        account.finish(&times, 400);
+        let sums = times.reading();
+        assert_eq!((sums.wait_ns(Cause::Http), sums.wait_ns(Cause::Sleep)), (200, 100));
+    }
+
+    #[test]
+    fn a_wait_in_the_queue_is_queueing() {
+        let (account, times) = (Account::new(), Times::new());
+        account.begin(0, 0, Stage::Queue);
+        account.parked(Cause::Other, &What::NONE, 0);
+        assert_eq!(account.reading().unwrap().stage, Stage::Queue);
+        account.woken(50);
+        account.resumed(70);
+        account.enter(Stage::Run, 70);
+        account.finish(&times, 80);
+        let sums = times.reading();
+        assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Wait)), (70, 0));
+    }
+
+    #[test]
+    fn what_was_handed_over_goes_on_where_it_was() {
+        let (front, handler, times) = (Account::new(), Account::new(), Times::new());
+        front.begin(100, 150, Stage::Read);
+        front.parked(Cause::Other, &What::NONE, 160);
+        front.resumed(200);
+        let handed = front.hand_over(210);
+        assert!(!front.is_in_flight());
+        handler.take_over(&Handed::from_bytes(&handed.to_bytes()));
+        handler.enter(Stage::Run, 300);
+        handler.finish(&times, 400);
+        let sums = times.reading();
+        assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Run)), (50 + 90, 100));
+        assert_eq!((sums.wait_ns(Cause::Client), sums.total_ns()), (40, 300));
+    }
+
+    #[test]
+    fn a_reader_never_sees_halves_of_two_requests() {
+        let (account, done) = (Account::new(), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let long = ["a".repeat(64), "b".repeat(64)];
+                let mut round = 0;
+                while !done.load(Acquire) {
+                    round += 1;
+                    account.begin(round, round, Stage::Run);
+                    account.label(if round % 2 == 0 { "AAAA" } else { "BBBB" }, &long[round as usize % 2]);
+                    (0..50).for_each(|_| spin_loop());
+                    account.discard();
+                }
+            });
+            let mut seen = 0;
+            while seen < 10_000 {
+                let Some(reading) = account.reading().filter(|reading| !reading.path.is_empty()) else {
+                    continue;
+                };
+                seen += 1;
+                let (first, odd) = (reading.path.as_bytes()[0], reading.arrived_ns % 2 == 1);
+                let whole = reading.path.len() == 64 && reading.path.bytes().all(|byte| byte == first);
+                let fits = (first == b'b', reading.method == "BBBB") == (odd, odd);
+                if !whole || !fits {
+                    done.store(true, Release);
+                    panic!("torn: {reading:?}");
+                }
+            }
+            done.store(true, Release);
+        });
+    }
+
+    #[test]
+    fn a_writer_that_was_killed_leaves_an_account_that_is_skipped_and_can_be_used_again() {
+        let account = Account::new();
+        account.begin(1, 1, Stage::Run);
+        account.version.fetch_add(1, Relaxed);
+        assert_eq!(account.reading(), None);
+        account.discard();
+        account.begin(2, 2, Stage::Run);
+        assert_eq!(account.reading().map(|reading| reading.arrived_ns), Some(2));
+    }
+}

@@ -1,0 +1,221 @@
+//! `Sight`: keeps account of the requests of a connection while they are served.
+//!
+//! Here is only what the server knows: where a request's stages begin and end. What it waits for, and for how long it
+//! queues for the loop, comes from the scheduler's own events (`tenfold_runtime::account`). Switched off, a request costs a
+//! few branches.
+//!
+//! ```text
+//!   bytes came      served by a fiber       head parsed       handler       its answer     in the output      sent
+//!      │  queue  ───────┤  parse ───────────────┤ (queue) │ run ──────┤ render ──────────────┤ write ──────────┤
+//!    arrived                                   label       waits and queueing                            finish
+//! ```
+//!
+//! What is finer than that is not told apart: the bytes of a pipeline's answers go out together, as the last one's.
+
+use tenfold_runtime::account;
+use tenfold_scoreboard::{self as scoreboard, Account, Claim, Handed, Stage, now_ns};
+
+use crate::drive::connection::Connection;
+
+/// What is known of a request before it is served; kept with its connection.
+#[derive(Debug, Default)]
+pub(crate) struct Dawn {
+    /// When the connection was accepted, until somebody looks at it.
+    accepted: u64,
+    /// From acceptance to the first look.
+    accept_ns: u64,
+    /// When its first bytes came, where that was before anybody served it.
+    arrived: u64,
+    /// What a front has counted before it gave the request to this process.
+    handed: Option<Box<Handed>>,
+}
+
+impl Dawn {
+    pub(crate) fn accepted(is_on: bool) -> Dawn {
+        Dawn { accepted: if is_on { now_ns() } else { 0 }, ..Dawn::default() }
+    }
+
+    /// The connection is looked at for the first time.
+    pub(crate) fn looked(&mut self) {
+        if self.accepted != 0 {
+            self.accept_ns = now_ns() - std::mem::take(&mut self.accepted);
+        }
+    }
+
+    /// Its bytes have come with the loop's present turn.
+    #[inline]
+    pub(crate) fn came(&mut self, is_on: bool) {
+        if is_on {
+            self.looked();
+            self.arrived = account::turn_ns();
+        }
+    }
+
+    pub(crate) fn handed(handed: Handed) -> Dawn {
+        Dawn { handed: handed.is_some().then(|| Box::new(handed)), ..Dawn::default() }
+    }
+}
+
+/// Belongs to a workspace, so an account is claimed once and not for each request.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    claim: Option<Claim>,
+    phase: Phase,
+    /// When the work began that is the next request's, once it turns out to be one.
+    mark: u64,
+    arrived: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Phase {
+    #[default]
+    Nothing,
+    /// A part of a head has come.
+    Head,
+    /// There is a request: on its way to the handler, or back from it.
+    Request,
+}
+
+impl Sight {
+    /// A run of requests begins. Returns the account that their waits go to; `None` when sight is off.
+    #[inline]
+    pub(crate) fn start(&mut self, conn: &mut Connection) -> Option<&'static Account> {
+        if !conn.service.sight {
+            return None;
+        }
+        let account = self.claim.get_or_insert_with(Claim::take).account();
+        self.mark = now_ns();
+        self.arrived = match std::mem::take(&mut conn.dawn.arrived) {
+            0 => self.mark,
+            arrived => arrived,
+        };
+        if let Some(handed) = conn.dawn.handed.take() {
+            account.take_over(&handed);
+            account.enter(Stage::Parse, self.mark);
+            self.phase = Phase::Head;
+        }
+        Some(account)
+    }
+
+    /// The account of the run, once it has started.
+    #[inline]
+    pub(crate) fn account(&self) -> Option<&'static Account> {
+        match self.phase {
+            Phase::Nothing => None,
+            _ => self.claim.as_ref().map(Claim::account),
+        }
+    }
+
+    /// A head has begun and its end is awaited.
+    pub(crate) fn await_head(&mut self, account: Option<&'static Account>) {
+        let Some(account) = account else { return };
+        let now = now_ns();
+        if self.phase == Phase::Request {
+            self.finish_at(now);
+        }
+        if self.phase == Phase::Nothing {
+            account.begin(self.arrived.min(now), self.mark.min(now), Stage::Parse);
+            self.phase = Phase::Head;
+        }
+        account.enter(Stage::Read, now);
+    }
+
+    /// More of the head has come.
+    pub(crate) fn parse_on(&self, account: Option<&'static Account>) {
+        if let Some(account) = account {
+            account.enter(Stage::Parse, now_ns());
+        }
+    }
+
+    /// A head is whole.
+    #[inline]
+    pub(crate) fn begin(&mut self, conn: &mut Connection, account: Option<&'static Account>) {
+        let Some(account) = account else { return };
+        if self.phase == Phase::Request {
+            self.finish_at(now_ns());
+        }
+        if self.phase == Phase::Nothing {
+            account.begin(self.arrived, self.mark, Stage::Parse);
+        }
+        self.phase = Phase::Request;
+        if conn.dawn.accept_ns > 0 {
+            account.add_before(Stage::Accept, std::mem::take(&mut conn.dawn.accept_ns));
+        }
+    }
+
+    /// The last byte of the answer is with the kernel, if there was one.
+    #[inline]
+    pub(crate) fn finish(&mut self) {
+        if self.phase == Phase::Request {
+            self.finish_at(now_ns());
+        }
+    }
+
+    #[inline]
+    fn finish_at(&mut self, now: u64) {
+        if let Some(claim) = &self.claim {
+            claim.account().finish(&scoreboard::current().times, now);
+        }
+        self.phase = Phase::Nothing;
+        (self.mark, self.arrived) = (now, now);
+    }
+
+    /// The run is over: what did not become a request counts nowhere.
+    #[inline]
+    pub(crate) fn end(&mut self) {
+        match self.phase {
+            Phase::Nothing => {}
+            Phase::Request => self.finish(),
+            Phase::Head => self.forget(),
+        }
+    }
+
+    /// Another process has counted the request.
+    pub(crate) fn forget(&mut self) {
+        if let Some(claim) = self.claim.as_ref().filter(|claim| claim.account().is_in_flight()) {
+            claim.account().discard();
+        }
+        self.phase = Phase::Nothing;
+    }
+
+    /// The workspace goes to a store: an account that is kept is one fewer for others.
+    pub(crate) fn give_back(&mut self) {
+        self.claim = None;
+    }
+}
+
+/// Runs `f`, in which the request is in `stage`, and then in the stage before again.
+#[inline]
+pub(crate) fn within<R>(stage: Stage, f: impl FnOnce() -> R) -> R {
+    let Some(account) = account::current() else { return f() };
+    let before = account.enter(stage, now_ns());
+    let result = f();
+    account.enter(before, now_ns());
+    result
+}
+
+/// The request is in another stage from now on.
+#[inline]
+pub(crate) fn enter(account: Option<&'static Account>, stage: Stage) {
+    if let Some(account) = account {
+        account.enter(stage, now_ns());
+    }
+}
+
+/// Runs `f`, which runs `there` on another thread, with the request's waits in its account there and not here; the ways to
+/// and fro are queueing.
+pub(crate) fn elsewhere<R>(account: Option<&'static Account>, f: impl FnOnce() -> R) -> R {
+    let Some(open) = account else { return f() };
+    let before = open.enter(Stage::Queue, now_ns());
+    let result = account::with(None, f);
+    open.enter(before, now_ns());
+    result
+}
+
+/// The other side of [`elsewhere`].
+pub(crate) fn there<R>(account: Option<&'static Account>, f: impl FnOnce() -> R) -> R {
+    let Some(open) = account else { return f() };
+    let result = account::with(account, f);
+    open.enter(Stage::Queue, now_ns());
+    result
+}

@@ -1,0 +1,181 @@
+//! Where a request's time goes, and what it waits for, as another process reads it from the scoreboard's file.
+//!
+//! The test is that process. Times are compared with one another and with what the test itself has waited, never with a
+//! clock's reading that a busy machine could change.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
+
+use rustix::process::Signal;
+use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Stage, TimesReading};
+use tenfold_testkit::{ServerProcess, signal_process, wait_until};
+
+use crate::held::Held;
+use crate::variant::Variant;
+
+behaviours![
+    a_sleep_is_waiting_and_a_computation_is_running,
+    the_wait_for_a_place_in_a_lane_is_queueing only |variant| variant.serves_many(),
+    a_request_in_flight_shows_what_it_waits_for,
+    a_body_that_does_not_come_is_a_wait_for_the_client,
+    requests_of_a_killed_worker_are_in_flight_no_more,
+    every_request_of_a_pipeline_is_counted,
+    switched_off_it_counts_nothing,
+];
+
+/// A server and its board.
+struct Watched {
+    server: ServerProcess,
+    board: Scoreboard,
+    file: PathBuf,
+}
+
+impl Watched {
+    #[track_caller]
+    fn start(variant: &'static Variant, sight: &str) -> Watched {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("tenfold-sight-{}-{number}", std::process::id()));
+        let server = variant.start(&format!("sight = '{sight}'\nscoreboard_file = '{}'", file.display()), "");
+        let board = Scoreboard::open(&file).expect("the server has made its board");
+        Watched { server, board, file }
+    }
+
+    /// What has passed since `before`, once so many requests are finished. A client has its answer a moment earlier.
+    #[track_caller]
+    fn passed(&self, before: &TimesReading, requests: u64) -> TimesReading {
+        let passed = wait_until("the requests are counted", || {
+            let passed = self.board.times().since(before);
+            (passed.finished() >= requests).then_some(passed)
+        });
+        assert_eq!(passed.finished(), requests, "each is counted once");
+        passed
+    }
+
+    /// The request in flight for that path, once `is_it` says so.
+    #[track_caller]
+    fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
+        wait_until("the request is seen in flight", || {
+            let mut all = self.board.slots().iter().flat_map(|slot| slot.in_flight());
+            all.find(|reading| reading.path == path && is_it(reading))
+        })
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.file);
+    }
+}
+
+fn a_sleep_is_waiting_and_a_computation_is_running(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let mut client = watched.server.client();
+    let before = watched.board.times();
+    let started = Instant::now();
+    client.get("/sleep/50").expect(200);
+    let took = started.elapsed().as_nanos() as u64;
+    let slept = watched.passed(&before, 1);
+    let wait = slept.wait_ns(Cause::Sleep);
+    // It begins when the fiber has parked, some microseconds after the handler has asked for it.
+    assert!((49_000_000..=took).contains(&wait), "{wait} ns of {took}");
+    assert_eq!(slept.stage_ns(Stage::Wait), wait, "it waits for nothing else: {slept:?}");
+    assert!(slept.stage_ns(Stage::Run) < wait, "{slept:?}");
+    assert!(slept.total_ns() <= took, "{slept:?}");
+    assert!(slept.wait(Cause::Sleep).quantile(0.5) >= Some(wait));
+
+    let before = watched.board.times();
+    client.get("/spin/50").expect(200);
+    let spun = watched.passed(&before, 1);
+    assert!(spun.stage_ns(Stage::Run) >= 50_000_000, "{spun:?}");
+    assert!(spun.stage_ns(Stage::Wait) < spun.stage_ns(Stage::Run) / 2, "{spun:?}");
+}
+
+fn the_wait_for_a_place_in_a_lane_is_queueing(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let before = watched.board.times();
+    let running = Held::begin(&watched.server, "/narrow/hold");
+    let mut waiting = watched.server.client();
+    waiting.send_get("/narrow/hello");
+    let reading = watched.in_flight("/narrow/hello", |reading| reading.stage == Stage::Queue);
+    assert_eq!((reading.method.as_str(), reading.cause), ("GET", None));
+    let seen = Instant::now();
+    // What is seen to wait is not seen to do anything else; a while of it, so that it is more than any other time.
+    while seen.elapsed().as_millis() < 50 {
+        watched.in_flight("/narrow/hello", |reading| reading.stage == Stage::Queue);
+    }
+    let at_least = seen.elapsed().as_nanos() as u64;
+    running.release();
+    waiting.read_response().expect_text(200, "narrow");
+    let passed = watched.passed(&before, 2);
+    assert!(passed.stage_ns(Stage::Queue) >= at_least, "{passed:?}");
+    assert!(passed.wait_ns(Cause::Client) >= at_least, "{passed:?}");
+    assert!(passed.queue().quantile(1.0) >= Some(at_least), "{passed:?}");
+}
+
+fn a_request_in_flight_shows_what_it_waits_for(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let mut client = watched.server.client();
+    client.send_get("/sleep/600000?secret");
+    let reading = watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
+    assert_eq!((reading.method.as_str(), reading.cause), ("GET", Some(Cause::Sleep)));
+    let now = tenfold_scoreboard::now_ns();
+    assert!(reading.arrived_ns <= reading.since_ns && reading.since_ns <= now, "{reading:?} at {now}");
+    let again = watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
+    assert_eq!(again, reading, "nothing has happened to it");
+}
+
+fn a_body_that_does_not_come_is_a_wait_for_the_client(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let before = watched.board.times();
+    let held = Held::begin(&watched.server, "/hold");
+    let reading = watched.in_flight("/hold", |reading| reading.stage == Stage::Wait);
+    assert_eq!((reading.method.as_str(), reading.cause), ("POST", Some(Cause::Client)));
+    held.release();
+    let passed = watched.passed(&before, 1);
+    assert_eq!(passed.stage_ns(Stage::Wait), passed.wait_ns(Cause::Client), "{passed:?}");
+    assert!(watched.board.slots().iter().all(|slot| slot.in_flight().is_empty()), "it is answered");
+}
+
+fn requests_of_a_killed_worker_are_in_flight_no_more(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let mut client = watched.server.client();
+    client.send_get("/sleep/600000");
+    watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
+    let has_it = |slot: &&tenfold_scoreboard::Slot| {
+        slot.in_flight().iter().any(|reading| reading.stage == Stage::Wait && reading.path == "/sleep/600000")
+    };
+    let slot = watched.board.slots().iter().find(has_it).expect("it was seen a moment ago");
+    signal_process(slot.pid(), Signal::KILL);
+    wait_until("the table is empty", || (!has_it(&slot)).then_some(()));
+    wait_until("the slot has a new worker", || (slot.starts() > 1).then_some(()));
+    let before = watched.board.times();
+    let served = wait_until("the new worker serves", || {
+        let mut client = tenfold_testkit::Client::try_connect(watched.server.address()).ok()?;
+        client.try_send("GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
+        client.try_read_to_end().ok().filter(|bytes| bytes.starts_with(b"HTTP/1.1 200"))
+    });
+    assert!(!served.is_empty());
+    wait_until("the new worker counts", || {
+        (watched.board.times().since(&before).finished() > 0).then_some(())
+    });
+}
+
+fn every_request_of_a_pipeline_is_counted(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let before = watched.board.times();
+    let mut client = watched.server.client();
+    client.send("GET /hello HTTP/1.1\r\nHost: test\r\n\r\n".repeat(16));
+    (0..16).for_each(|_| drop(client.read_response().expect(200)));
+    let passed = watched.passed(&before, 16);
+    assert_eq!((passed.total().count(), passed.queue().count(), passed.run().count()), (16, 16, 16));
+}
+
+fn switched_off_it_counts_nothing(variant: &'static Variant) {
+    let watched = Watched::start(variant, "off");
+    let held = Held::begin(&watched.server, "/hold");
+    assert!(watched.board.slots().iter().all(|slot| slot.in_flight().is_empty()));
+    held.release();
+    assert_eq!(watched.board.times(), TimesReading::default());
+}
