@@ -19,7 +19,7 @@ use tenfold_scoreboard::{Scoreboard, Slot, State};
 /// How long a peer is given to take the connection that is there: a loop that is not busy needs some 50 µs.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Pauses without effect in a row before this worker stops waiting for others, since they are busy or hang.
-const USELESS_MAX: u32 = 3;
+const USELESS_MAX: u32 = 10;
 /// How long it does not wait for others then.
 const ALONE: Duration = Duration::from_millis(100);
 
@@ -137,8 +137,7 @@ mod tests {
     fn peers_that_never_come_are_not_waited_for_much_longer() {
         let board = board([4, 0, 9]);
         let mut balance = Balance::new(Some(board), board.slot(0)).expect("there is a board");
-        balance.judge();
-        balance.judge();
+        (1..USELESS_MAX).for_each(|_| balance.judge());
         assert!(balance.alone_until.is_none());
         balance.judge();
         assert!(balance.alone_until.is_some());

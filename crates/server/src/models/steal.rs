@@ -93,7 +93,9 @@ impl Model for Steal {
     }
 }
 
-fn begin(conn: Connection) {
+fn begin(mut conn: Connection) {
+    // From here on it is the client who is waited for.
+    conn.dawn.looked();
     let idle_max = conn.service.bounds.header_timeout;
     rest(Box::new(Movable(conn)), idle_max);
 }

@@ -149,9 +149,17 @@ fn two_workers_share_the_listener(variant: &'static Variant) {
     assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
 }
 
-/// Without [`balance`](../../src/drive/balance.rs) the worker that is awake takes nearly all of them.
+/// Without `drive::balance` the worker that is awake takes nearly all of them.
 fn connections_that_come_at_once_are_spread_over_the_workers(variant: &'static Variant) {
     let server = variant.start("workers = 2", "");
+    let mut smaller: Vec<usize> = (0..7).map(|_| smaller_share(&server)).collect();
+    // An even share is 20. A worker that a busy machine does not run for a while is not waited for, so not each time.
+    smaller.sort_unstable();
+    assert!(smaller[3] >= 12, "{smaller:?}");
+}
+
+/// Of 40 connections, those of the worker that has fewer.
+fn smaller_share(server: &ServerProcess) -> usize {
     let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();
     let mut shares = std::collections::BTreeMap::<u32, usize>::new();
     for client in &mut clients {
@@ -159,9 +167,7 @@ fn connections_that_come_at_once_are_spread_over_the_workers(variant: &'static V
         let status: crate::fixture::Status = serde_json::from_slice(&status.body).expect("a status is JSON");
         *shares.entry(status.pid).or_default() += 1;
     }
-    assert_eq!(shares.len(), 2, "{shares:?}");
-    // An even share is 20; a worker that the machine does not run for a while may be late for some.
-    assert!(shares.values().all(|share| *share >= 12), "{shares:?}");
+    40 - shares.values().max().expect("somebody has answered")
 }
 
 fn a_handler_process_that_dies_takes_one_request_with_it(variant: &'static Variant) {
