@@ -90,7 +90,7 @@ fn describe(op: &Op<'_>) -> String {
         Op::Connect { address, .. } => return format!("connecting to {address}"),
         Op::Recv { fd, .. } | Op::RecvVectored { fd, .. } => ("receiving from", fd),
         Op::Send { fd, .. } | Op::SendVectored { fd, .. } | Op::SendFile { fd, .. } => ("sending to", fd),
-        Op::Poll { fd, .. } => ("readiness of", fd),
+        Op::Poll { fd, .. } | Op::PollForeign { fd, .. } => ("readiness of", fd),
         _ => return "an operation of the kernel".into(),
     };
     let mut text = what.to_owned();

@@ -60,6 +60,7 @@ mod watched;
 pub mod adapter;
 pub mod dns;
 pub mod feed;
+pub mod foreign;
 pub mod fs;
 pub mod lend;
 pub mod net;

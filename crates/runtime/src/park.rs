@@ -392,7 +392,8 @@ pub fn task_is_cancelled() -> bool {
     task::with(|task| task.cancelled || task.thread_cancel().is_some_and(|thread| thread.is_cancelled()))
 }
 
-/// Whether the calling code waits by parking a fiber.
+/// Whether the calling code waits by parking a fiber. Cost: two thread-locals; safe to ask in a signal handler.
+#[inline]
 pub fn parks() -> bool {
     fiber_that_may_park().is_some()
 }
