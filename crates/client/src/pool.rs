@@ -16,6 +16,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::cause::Cause;
 use tenfold_runtime::park::{self, Unparked, Waiter};
 
 /// How often connections that have idled for too long are looked for, by whoever uses the pool next.
@@ -131,7 +132,7 @@ impl<K: Eq + Hash + Clone, C> Pool<K, C> {
         until: Instant,
     ) -> Result<(Lease<K, C>, Option<C>), Refusal> {
         loop {
-            let ended = park::park(Some(until));
+            let ended = park::park_for(Cause::PoolSlot, Some(until));
             let mut inside = self.lock();
             let host = inside.hosts.get_mut(key).expect("a host with a line is kept");
             // A turn that has come wins over the clock: nobody else can have it.

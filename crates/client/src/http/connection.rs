@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::deadline_at;
 use tenfold_runtime::net::TcpStream;
 
@@ -14,6 +15,8 @@ use super::origin::Origin;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
+    /// Whom waits are for, where the server keeps account of them.
+    host: Box<str>,
 }
 
 impl Connection {
@@ -23,6 +26,10 @@ impl Connection {
         longest: Duration,
         until: Option<Instant>,
     ) -> Result<Connection, Error> {
+        waiting_for(Cause::Http, &origin.authority, || Self::connect(origin, longest, until))
+    }
+
+    fn connect(origin: &Origin, longest: Duration, until: Option<Instant>) -> Result<Connection, Error> {
         let until = limit(longest, until);
         let addresses = deadline_at(until, || origin.addresses()).map_err(|source| {
             match Error::io(Phase::Connecting, source) {
@@ -40,7 +47,7 @@ impl Connection {
                 Ok(stream) => {
                     // Failing costs latency only.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Connection { stream });
+                    return Ok(Connection { stream, host: origin.authority.as_str().into() });
                 }
                 Err(error) => last = error,
             }
@@ -65,10 +72,14 @@ impl Connection {
 
     pub(crate) fn write_all(
         &self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<()> {
+        waiting_for(Cause::Http, &self.host, || self.write(bytes, longest, until))
+    }
+
+    fn write(&self, mut bytes: &[u8], longest: Duration, until: Option<Instant>) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.write_until(bytes, Some(limit(longest, until))) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -86,12 +97,14 @@ impl Connection {
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<usize> {
-        loop {
-            match self.stream.read_until(buf, Some(limit(longest, until))) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+        waiting_for(Cause::Http, &self.host, || {
+            loop {
+                match self.stream.read_until(buf, Some(limit(longest, until))) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => return other,
+                }
             }
-        }
+        })
     }
 }
 
