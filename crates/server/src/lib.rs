@@ -18,6 +18,7 @@ mod plan;
 mod serve;
 mod service;
 mod settings;
+pub mod sight;
 mod upgrade;
 
 mod access_log;

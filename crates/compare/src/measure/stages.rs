@@ -171,7 +171,7 @@ mod tests {
     fn ticks_become_the_stages_of_a_mean_request() {
         let board = Scoreboard::private(1);
         board.slot(0).occupy(1, 1);
-        let (account, times) = (&board.slot(0).accounts()[0], &board.slot(0).times);
+        let (account, times) = (board.slot(0).account(0).unwrap(), &board.slot(0).times);
         let before = Board(board).ticks();
         for _ in 0..2 {
             account.begin(0, 1_000, scoreboard::Stage::Run);
