@@ -27,6 +27,7 @@ use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tenfold_runtime::cause::Cause;
 use tenfold_runtime::park::{self, Unparked};
 use tenfold_runtime::{ProcessShare, deadline_at, spawn_detached};
 
@@ -188,7 +189,7 @@ impl<M: Manager> Pool<M> {
         until: Option<Instant>,
     ) -> Result<Pooled<M>, PoolError> {
         loop {
-            let ended = park::park(until);
+            let ended = park::park_for(Cause::PoolSlot, until);
             let mut state = self.lock();
             let now = Instant::now();
             let waited = now.saturating_duration_since(asked_at);

@@ -148,8 +148,12 @@ impl Bench<'_> {
 
     /// Starts the server of a model; two of them where lanes are shown as well.
     fn enter(&self, workload: &dyn Workload, model: &str, setup: &Setup) -> Vec<Entry> {
-        let server =
-            ServerSpec { model: model.into(), workers: self.options.workers, threads: self.options.threads };
+        let server = ServerSpec {
+            model: model.into(),
+            workers: self.options.workers,
+            threads: self.options.threads,
+            board: None,
+        };
         let facts = server.facts();
         let mut entries = vec![self.start_server(workload, &server, &facts, setup, false)];
         if facts.is_ok_and(|facts| workload.has_lanes_variant(&facts)) {

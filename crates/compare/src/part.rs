@@ -4,7 +4,7 @@
 //! and end with the process that has started them, however that ends.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -65,6 +65,9 @@ pub struct ServerSpec {
     /// Threads of a worker, where its model has a number of them: of `pool` and of the pool in `event-pool`. The handler
     /// processes of `event-worker` are a quarter of it.
     pub threads: usize,
+    /// Where it keeps its scoreboard, for whoever measures it; without it keeps account of nothing.
+    #[serde(default)]
+    pub board: Option<PathBuf>,
 }
 
 impl ServerSpec {
@@ -79,6 +82,8 @@ impl ServerSpec {
             // Some workloads hold a loop on purpose; stack traces of that would be what is measured.
             watchdog_ms: 0,
             graceful_timeout_secs: 1.0,
+            sight: if self.board.is_some() { "on" } else { "off" }.into(),
+            scoreboard_file: self.board.clone(),
             limits,
             ..Settings::default()
         };
@@ -155,6 +160,16 @@ impl Part {
         }
     }
 
+    /// The same part, and where its scoreboard is if it serves.
+    pub(crate) fn with_board(&self, path: &Path) -> Part {
+        let mut part = self.clone();
+        match &mut part.role {
+            Role::Workload { server, .. } | Role::Application { server } => server.board = Some(path.into()),
+            Role::Store { .. } | Role::Suppliers => {}
+        }
+        part
+    }
+
     /// What it is called in messages.
     pub(crate) fn title(&self) -> &str {
         match &self.role {
@@ -212,7 +227,7 @@ mod tests {
     #[test]
     fn every_model_takes_the_settings_of_a_comparison() {
         for model in tenfold_server::MODELS {
-            let server = ServerSpec { model: model.name().into(), workers: 1, threads: 64 };
+            let server = ServerSpec { model: model.name().into(), workers: 1, threads: 64, board: None };
             let facts = server.facts().unwrap();
             assert!(facts.descriptors_max < 20_000, "{}", model.name());
         }
@@ -220,7 +235,7 @@ mod tests {
 
     #[test]
     fn a_part_goes_through_json() {
-        let server = ServerSpec { model: "fiber".into(), workers: 1, threads: 64 };
+        let server = ServerSpec { model: "fiber".into(), workers: 1, threads: 64, board: None };
         let part = Part { cpus: vec![0], role: Role::Application { server } };
         assert_eq!(Part::from_json(&serde_json::to_string(&part).unwrap()).unwrap(), part);
         assert!(Part::from_json("{}").unwrap_err().is_usage());

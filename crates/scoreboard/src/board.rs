@@ -218,7 +218,7 @@ mod tests {
         let board = Scoreboard::create_at(&path, 2).expect("a file");
         let other = Scoreboard::open(&path).expect("the same file");
         board.slot(1).occupy(42, 7);
-        board.slot(1).accounts()[0].begin(1, 1, crate::Stage::Run);
+        board.slot(1).account(0).expect("the first").begin(1, 1, crate::Stage::Run);
         assert_eq!((other.len(), other.slot(1).pid(), other.slot(1).generation()), (2, 42, 7));
         assert_eq!(other.slot(1).in_flight().len(), 1);
         // A new board takes the file's name and leaves the old one's memory alone.

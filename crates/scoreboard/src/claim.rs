@@ -30,7 +30,7 @@ impl Claim {
     pub fn take() -> Claim {
         let mut free = FREE.lock().unwrap_or_else(PoisonError::into_inner);
         let account = free.accounts.pop().unwrap_or_else(|| {
-            let own = crate::current().accounts().get(free.next);
+            let own = crate::current().account(free.next);
             free.next += 1;
             own.unwrap_or_else(|| Box::leak(Box::default()))
         });

@@ -92,6 +92,8 @@ pub struct Slot {
     _times: Line,
     /// What finished requests have spent, where accounting is on.
     pub times: Times,
+    /// Those behind were never used, and take no memory while nobody looks at them.
+    accounts_used: AtomicU32,
     accounts: [Account; ACCOUNTS_PER_SLOT],
 }
 
@@ -148,6 +150,7 @@ impl Slot {
             answer_started: AtomicU32::new(0),
             _times: Line,
             times: Times::new(),
+            accounts_used: AtomicU32::new(0),
             accounts: [const { Account::new() }; ACCOUNTS_PER_SLOT],
         }
     }
@@ -238,20 +241,27 @@ impl Slot {
         }
     }
 
-    /// The table of requests in flight.
-    pub fn accounts(&self) -> &[Account] {
-        &self.accounts
+    /// An account of the table of requests in flight, for whoever is to write to it; `None` beyond
+    /// [`ACCOUNTS_PER_SLOT`]. [`crate::Claim`] gives them out.
+    pub fn account(&self, index: usize) -> Option<&Account> {
+        let account = self.accounts.get(index)?;
+        self.accounts_used.fetch_max(index as u32 + 1, Relaxed);
+        Some(account)
+    }
+
+    fn used_accounts(&self) -> &[Account] {
+        let used = self.accounts_used.load(Relaxed) as usize;
+        &self.accounts[..used.min(ACCOUNTS_PER_SLOT)]
     }
 
     /// The requests that are in flight at the moment. Those that change all the time while they are looked at are left
     /// out.
     pub fn in_flight(&self) -> Vec<AccountReading> {
-        self.accounts.iter().filter_map(Account::reading).collect()
+        self.used_accounts().iter().filter_map(Account::reading).collect()
     }
 
     fn reset_gauges(&self) {
-        // Looked at first: writing would give each of them memory.
-        self.accounts.iter().filter(|account| account.is_in_flight()).for_each(Account::discard);
+        self.used_accounts().iter().filter(|account| account.is_in_flight()).for_each(Account::discard);
         self.connections_open.set(0);
         self.accepting.set(0);
         self.fibers_in_use.set(0);

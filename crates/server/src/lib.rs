@@ -19,6 +19,7 @@ mod plan;
 mod serve;
 mod service;
 mod settings;
+pub mod sight;
 mod upgrade;
 
 mod access_log;

@@ -10,6 +10,7 @@ use crate::app::{App, Blueprint, BuildError};
 use crate::models::Model;
 use crate::plan::Plan;
 use crate::settings::Settings;
+use crate::sight::{listener, picture::Picture};
 
 mod site;
 
@@ -95,6 +96,7 @@ pub fn serve_with(
     let mut site = Site::new(blueprint.clone(), again, listeners.clone(), board);
     let (_, plan) = plan(settings, blueprint, &listeners, board)?;
     listeners.open(&plan.listen)?;
+    let identity = plan.identity.clone();
     raise_descriptors(model, settings);
     crate::panic::install_hook();
     let groups = model.groups(&Arc::new(plan)).map_err(ServeError::Settings)?;
@@ -108,6 +110,10 @@ pub fn serve_with(
         .pid_file(settings.pid_file.clone())
         .version(env!("CARGO_PKG_VERSION"))
         .on_ready(move || on_ready(&serving));
+    let picture = Picture { board, settings: settings.clone() };
+    if let Some(address) = settings.status.as_deref().and_then(|address| address.parse().ok()) {
+        master = master.lasting_group(listener::group(address, picture).identity(identity));
+    }
     for group in extra {
         master = master.lasting_group(group);
     }

@@ -8,6 +8,7 @@ use tenfold_supervisor::{MasterConfig, Recycling, Spawning};
 
 use crate::limits::Limits;
 use crate::models::{self, Model};
+use crate::sight::listener::Address;
 
 /// How the server runs. Every field has a default; a file may name any of them.
 ///
@@ -86,6 +87,9 @@ pub struct Settings {
     /// A file that the scoreboard is kept in, so that other programs may read it; best in `/dev/shm`. Default none: shared
     /// memory without a name.
     pub scoreboard_file: Option<PathBuf>,
+    /// Where `/status`, `/status.txt` and `/metrics` are served, also while every worker is busy: an address of this machine,
+    /// as `127.0.0.1:9101`, or `unix:/path`; default nowhere.
+    pub status: Option<String>,
     /// The `Server` header; default `tenfold`, empty for none.
     pub server_header: String,
     /// What a client may ask for.
@@ -126,6 +130,7 @@ impl Default for Settings {
             access_log_file: None,
             sight: "on".into(),
             scoreboard_file: None,
+            status: None,
             server_header: "tenfold".into(),
             limits: Limits::default(),
         }
@@ -175,6 +180,9 @@ impl Settings {
         }
         if !matches!(self.sight.as_str(), "on" | "off") {
             return Err(format!("sight = {:?}: expected on or off", self.sight));
+        }
+        if let Some(status) = &self.status {
+            status.parse::<Address>()?;
         }
         if let Some(backend) = &self.backend {
             backend.parse::<tenfold_runtime::BackendChoice>().map_err(|error| error.to_string())?;

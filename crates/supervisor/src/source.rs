@@ -47,6 +47,11 @@ pub trait Source {
     /// Adds to the answer of `status`.
     fn describe(&self, _status: &mut Map<String, Value>) {}
 
+    /// What the requests in a slot are doing, as lines of text, whatever its worker is doing.
+    fn in_flight(&self, _slot: usize) -> String {
+        String::new()
+    }
+
     /// In a new process that is no worker of a generation: lets go of what only workers and the master need.
     fn forked(&mut self) {}
 }

@@ -12,6 +12,7 @@ mod load;
 mod log;
 mod plan;
 mod table;
+mod top;
 
 use std::fmt;
 use std::io::Write;
@@ -47,7 +48,8 @@ pub enum Error {
 /// Gives an [`App`] a command line.
 pub trait Main {
     /// Does what the command line of this process says: `serve` (also without a word), `models`, `check`, `compare`, `load`,
-    /// `plan`, and what is asked of a running server: `status`, `reload`, `upgrade` and others.
+    /// `plan`, and what is asked of a running server: `status`, `top`, `reload`, `upgrade` and
+    /// others.
     ///
     /// A reload serves the same app with the configuration file's new settings.
     ///
@@ -114,6 +116,7 @@ fn run_with(make: Make) -> ExitCode {
         Command::Load(options) => load::run(&options),
         Command::Plan(options) => plan::run(&options),
         Command::Serve(options) => serve(options, make),
+        Command::Top(options) => top::run(&options),
         Command::Ask(request) => ask(&request),
     };
     outcome.unwrap_or_else(|error| {

@@ -43,6 +43,7 @@ use tenfold_hook as _;
 
 pub use tenfold_client as client;
 pub use tenfold_compare as compare;
+pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
 pub use tenfold_server::{

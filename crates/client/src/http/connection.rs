@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::deadline_at;
 use tenfold_runtime::net::TcpStream;
 
@@ -16,11 +17,17 @@ pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
     /// A request was begun and its answer is not whole: nobody else may have the connection.
     pub(crate) in_exchange: bool,
+    /// Whom waits are for, where the server keeps account of them.
+    host: Box<str>,
 }
 
 impl Connection {
     /// Connects to the first address of `origin` that answers.
     pub(crate) fn open(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
+        waiting_for(Cause::Http, &origin.authority, || Self::connect(origin, longest))
+    }
+
+    fn connect(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
         let until = limit(longest, None);
         let addresses = deadline_at(until, || origin.addresses()).map_err(|source| {
             match Error::io(Phase::Connecting, source) {
@@ -38,7 +45,8 @@ impl Connection {
                 Ok(stream) => {
                     // Failing costs latency only.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Connection { stream, in_exchange: false });
+                    let host = origin.authority.as_str().into();
+                    return Ok(Connection { stream, in_exchange: false, host });
                 }
                 Err(error) => last = error,
             }
@@ -63,10 +71,14 @@ impl Connection {
 
     pub(crate) fn write_all(
         &self,
-        mut bytes: &[u8],
+        bytes: &[u8],
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<()> {
+        waiting_for(Cause::Http, &self.host, || self.write(bytes, longest, until))
+    }
+
+    fn write(&self, mut bytes: &[u8], longest: Duration, until: Option<Instant>) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.write_until(bytes, Some(limit(longest, until))) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -84,12 +96,14 @@ impl Connection {
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<usize> {
-        loop {
-            match self.stream.read_until(buf, Some(limit(longest, until))) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                other => return other,
+        waiting_for(Cause::Http, &self.host, || {
+            loop {
+                match self.stream.read_until(buf, Some(limit(longest, until))) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    other => return other,
+                }
             }
-        }
+        })
     }
 }
 

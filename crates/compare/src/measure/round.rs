@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::child::{Child, this_program};
 use super::sampler::{Sample, Sampler};
-use super::stages::{Board, Stages};
+use super::stages::{Board, BoardFile, Stages};
 use super::tree;
 use crate::error::Error;
 use crate::load::{Errors, LoadOutcome, LoadSpec};
@@ -23,6 +23,7 @@ const CPU_MS_MIN: f64 = 50.0;
 pub(crate) struct Server {
     child: Child,
     board: Board,
+    _file: BoardFile,
     /// What it took before the first request.
     memory_idle_kib: u64,
     /// Its open descriptors before the first request.
@@ -48,11 +49,13 @@ pub(crate) struct Round {
 impl Server {
     /// Starts a server and waits until it serves.
     pub(crate) fn start(part: &Part) -> Result<Server, Error> {
-        let child = Child::start(part)?;
+        let file = BoardFile::new();
+        let child = Child::start(&part.with_board(&file.0))?;
+        let board = Board::open(&file.0)?;
         let processes = tree::processes(child.id());
         let (memory_idle_kib, descriptors_idle) =
             (tree::memory_kib(&processes), tree::descriptors(&processes));
-        Ok(Server { child, board: Board::default(), memory_idle_kib, descriptors_idle })
+        Ok(Server { child, board, _file: file, memory_idle_kib, descriptors_idle })
     }
 
     /// Where it serves.
@@ -109,8 +112,10 @@ fn window<'a>(outcome: &LoadOutcome, samples: &'a [Sample], end: Instant) -> (&'
     // Requests that come at once are all there is: nothing was going on before them.
     let at_once = outcome.targets.iter().any(|target| !target.timeline.is_empty());
     let from = samples.iter().rev().find(|sample| sample.at <= start && !at_once).unwrap_or(first);
-    if let (Some(before), Some(after)) = (from.ticks.requests, to.ticks.requests) {
-        return (from, to, after.saturating_sub(before) as f64);
+    // Streams are long requests: while they last nothing is finished, and the generator's own count has to do.
+    let finished = to.ticks.requests().saturating_sub(from.ticks.requests());
+    if finished > 0 {
+        return (from, to, finished as f64);
     }
     let done: u64 = outcome.targets.iter().map(|target| target.successes + answered(&target.errors)).sum();
     // Without the server's own count: as many a second between the looks as in the measured time.

@@ -62,7 +62,8 @@ pub(super) fn rows(report: &Report) -> Vec<SummaryRow> {
 }
 
 fn row(report: &Report, model: &str) -> Option<SummaryRow> {
-    let server = ServerSpec { model: model.into(), workers: report.workers, threads: report.threads };
+    let server =
+        ServerSpec { model: model.into(), workers: report.workers, threads: report.threads, board: None };
     let facts = server.facts().ok()?;
     let of = |workload: &str| report.workload(workload).and_then(|workload| workload.measured(model));
     let any = || report.workloads.iter().find_map(|workload| workload.measured(model));

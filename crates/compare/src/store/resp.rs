@@ -7,6 +7,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::sync::Semaphore;
 
@@ -50,14 +51,16 @@ impl Pool {
     /// Asks with a connection of this pool; one that has failed is not used again.
     pub(crate) fn with<T>(&self, ask: impl FnOnce(&mut Connection) -> io::Result<T>) -> io::Result<T> {
         let _room = self.room.acquire().map_err(io::Error::from)?;
-        let idle = self.lock().pop();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => Connection::open(&self.address, self.database)?,
-        };
-        let answer = ask(&mut connection)?;
-        self.lock().push(connection);
-        Ok(answer)
+        waiting_for(Cause::Database, &self.address, || {
+            let idle = self.lock().pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => Connection::open(&self.address, self.database)?,
+            };
+            let answer = ask(&mut connection)?;
+            self.lock().push(connection);
+            Ok(answer)
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {

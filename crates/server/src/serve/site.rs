@@ -9,6 +9,7 @@ use tenfold_supervisor::{Identity, Listen, ListenerSet, LogLevel, Prepared, Sour
 use super::{Again, ServeError, plan, raise_descriptors};
 use crate::app::Blueprint;
 use crate::settings::Settings;
+use crate::sight::picture::Picture;
 
 pub(super) struct Site {
     blueprint: Arc<Blueprint>,
@@ -127,10 +128,15 @@ impl Source for Site {
 
     fn describe(&self, status: &mut serde_json::Map<String, serde_json::Value>) {
         if let Some(facts) = &self.current {
-            status.insert("model".into(), facts.settings.model.as_str().into());
+            Picture { board: self.board, settings: facts.settings.clone() }.add_to(status);
             status.insert("reuseport".into(), facts.listen.reuseport.into());
             status.insert("deadlines".into(), deadlines(&facts.settings));
         }
+    }
+
+    fn in_flight(&self, slot: usize) -> String {
+        let settings = Settings::default();
+        Picture { board: self.board, settings }.lines(slot)
     }
 
     fn forked(&mut self) {

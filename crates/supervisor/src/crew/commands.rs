@@ -104,8 +104,13 @@ impl Crew {
         let (mine, others) = std::mem::take(&mut self.waiting).into_iter().partition(is_it);
         self.waiting = others;
         for Waiting { client, .. } in mine {
-            self.answer(client, Ok(json!({ "slot": from, "said": text })));
+            let said = self.in_flight(from) + &text;
+            self.answer(client, Ok(json!({ "slot": from, "said": said })));
         }
+    }
+
+    fn in_flight(&self, slot: usize) -> String {
+        self.options.source.as_ref().map_or(String::new(), |source| source.in_flight(slot))
     }
 
     fn set_log_level(&mut self, level: LogLevel) -> Result<Value, String> {
@@ -176,13 +181,20 @@ impl Crew {
         let (over, others) = std::mem::take(&mut self.waiting).into_iter().partition(is_over);
         self.waiting = others;
         for Waiting { client, about, .. } in over {
-            let reason = match about {
-                About::Logs { slots, .. } => format!("the workers in slots {slots:?} do not answer"),
-                About::Dump { slot } => format!(
-                    "the worker in slot {slot} does not answer: it is stuck, or its model has no list of requests"
-                ),
+            let answer = match about {
+                About::Logs { slots, .. } => Err(format!("the workers in slots {slots:?} do not answer")),
+                // What it is stuck in is known all the same.
+                About::Dump { slot } => match self.in_flight(slot) {
+                    requests if requests.is_empty() => {
+                        Err(format!("the worker in slot {slot} does not answer: it is stuck"))
+                    }
+                    requests => Ok(json!({
+                        "slot": slot,
+                        "said": format!("{requests}the worker itself does not answer: it is busy or stuck\n"),
+                    })),
+                },
             };
-            self.answer(client, Err(reason));
+            self.answer(client, answer);
         }
     }
 }

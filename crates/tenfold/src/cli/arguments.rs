@@ -11,6 +11,7 @@ use tenfold_server::Settings;
 use super::compare::{CompareOptions, PartOptions};
 use super::load::LoadOptions;
 use super::plan::PlanOptions;
+use super::top::TopOptions;
 use super::{Error, config, program_name};
 
 /// What the user has asked for.
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Load(Box<LoadOptions>),
     /// Reckon how many requests fit through, and what that takes.
     Plan(Box<PlanOptions>),
+    /// Watch a running server: its workers, where the time goes, and what each request in flight waits for.
+    Top(TopOptions),
     /// Ask or tell a running server.
     #[command(flatten)]
     Ask(Request),

@@ -15,6 +15,9 @@ use tenfold_server::Settings;
 
 use super::{Error, config};
 
+/// Requests in flight that `status` lists.
+const REQUESTS_MAX: usize = 20;
+
 /// Longer than a reload or an upgrade may take by default.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -123,48 +126,8 @@ pub(crate) fn ask(socket: &Path, request: &str) -> Result<Value, Error> {
 pub(crate) fn text(answer: &Value) -> String {
     match answer["said"].as_str() {
         Some(said) => format!("{}\n", said.trim_end()),
-        None => status(answer),
+        None => tenfold_server::sight::text(answer, REQUESTS_MAX),
     }
-}
-
-fn status(answer: &Value) -> String {
-    let plain = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".into(),
-        other => other.to_string(),
-    };
-    let listeners: Vec<String> = answer["listeners"].as_array().into_iter().flatten().map(plain).collect();
-    let mut text = format!(
-        "{} · tenfold {} · model {} · master {} · generation {} · up {} s · {}\n",
-        plain(&answer["state"]),
-        plain(&answer["version"]),
-        plain(&answer["model"]),
-        plain(&answer["pid"]),
-        plain(&answer["generation"]),
-        plain(&answer["uptime_secs"]),
-        listeners.join(" "),
-    );
-    for (name, change) in [("reload", &answer["last_reload"]), ("upgrade", &answer["last_upgrade"])] {
-        match change["ok"].as_bool() {
-            Some(true) => drop(writeln!(text, "last {name}: ok")),
-            Some(false) => drop(writeln!(text, "last {name}: failed: {}", plain(&change["reason"]))),
-            None => {}
-        }
-    }
-    let columns =
-        ["slot", "group", "index", "pid", "generation", "state", "age_secs", "connections_open", "requests"];
-    let mut rows = vec![columns.map(str::to_owned)];
-    let workers = answer["workers"].as_array();
-    rows.extend(workers.into_iter().flatten().map(|worker| columns.map(|column| plain(&worker[column]))));
-    let widths =
-        columns.iter().enumerate().map(|(at, _)| rows.iter().map(|row| row[at].len()).max().unwrap_or(0));
-    let widths: Vec<usize> = widths.collect();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 #[cfg(test)]
@@ -184,6 +147,6 @@ mod tests {
         let lines: Vec<&str> = status.lines().collect();
         assert!(lines[0].starts_with("serving · ") && lines[0].ends_with("127.0.0.1:80"), "{status}");
         assert_eq!(lines[1], "last reload: failed: no luck");
-        assert!(lines[3].contains("worker") && lines[3].contains('8'), "{status}");
+        assert!(lines[4].contains("worker") && lines[4].contains('8'), "{status}");
     }
 }

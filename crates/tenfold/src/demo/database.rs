@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use serde::Serialize;
-use tenfold::{Result, offload};
+use tenfold::{Cause, Result, offload, waiting_for};
 
 /// Connections for reading, in each worker; the threads of the blocking models share them.
 const READERS: usize = 4;
@@ -126,12 +126,13 @@ impl Database {
     /// Writes a comment; `false` if there is no such article.
     pub fn comment(&self, id: i64, name: String, text: String) -> Result<bool> {
         let connections = self.0.clone();
-        let written = offload(move || {
+        let write = move || {
             lock(&connections.writer).execute(
                 "INSERT INTO comments (article_id, name, text) SELECT id, ?2, ?3 FROM articles WHERE id = ?1",
                 params![id, name, text],
             )
-        });
+        };
+        let written = waiting_for(Cause::Database, "sqlite", || offload(write));
         Ok(written.map_err(std::io::Error::from)?? > 0)
     }
 

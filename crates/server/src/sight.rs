@@ -1,0 +1,13 @@
+//! Sight: what goes on in all workers at the moment, for people and for collectors.
+//!
+//! Everything here reads the scoreboard, which nobody has to answer for: so it works while every worker is stuck, and says
+//! what they are stuck in. It runs in the master (for the control socket's `status`), in the small process that
+//! [`listener`] describes, and, as far as text is concerned, in `tenfold top`.
+
+pub(crate) mod advice;
+pub(crate) mod listener;
+pub(crate) mod metrics;
+pub(crate) mod picture;
+mod text;
+
+pub use text::{age, text};

@@ -1,0 +1,195 @@
+//! What goes on, for a collector: Prometheus' text format, version 0.0.4
+//! (<https://prometheus.io/docs/instrumenting/exposition_formats/#text-based-format>).
+//!
+//! Written by hand: the format is a few lines, and every number is on the board already, so a registry beside it would hold
+//! each of them twice.
+
+use std::fmt::{Display, Write};
+
+use serde_json::Value;
+use tenfold_scoreboard::{Cause, HistogramReading, Scoreboard, Stage};
+
+/// The text, from a status and the board behind it.
+pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
+    let mut page = Page(String::with_capacity(16 << 10));
+    page.server(status);
+    page.workers(status);
+    page.times(board);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, name: &str, kind: &str, help: &str) {
+        let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    }
+
+    fn sample(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let value = value.to_string();
+        // What is not known is left out.
+        if value == "null" {
+            return;
+        }
+        let label = |(name, value): &(&str, &str)| {
+            // The format's own escapes.
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            format!("{name}=\"{value}\"")
+        };
+        let labels: Vec<String> = labels.iter().map(label).collect();
+        let braces = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.0, "{name}{braces} {value}");
+    }
+
+    fn server(&mut self, status: &Value) {
+        let counters = &status["counters"];
+        self.family("tenfold_responses_total", "counter", "Answers by the class of their status.");
+        for class in ["2xx", "3xx", "4xx", "5xx"] {
+            let value = &counters[format!("responses_{class}")];
+            self.sample("tenfold_responses_total", &[("class", class)], value);
+        }
+        for (name, help) in [
+            ("connections_accepted", "Connections accepted."),
+            ("bad_requests", "Requests that could not be parsed or broke a limit."),
+            ("rejections", "Requests that were shed with 503."),
+            ("timeouts", "Connections and requests ended by a time-out."),
+            ("panics", "Handlers that panicked."),
+            ("loop_holds", "Times that a handler held its loop for too long."),
+        ] {
+            let full = format!("tenfold_{name}_total");
+            self.family(&full, "counter", help);
+            self.sample(&full, &[], &counters[name]);
+        }
+        self.family("tenfold_restarts_total", "counter", "Workers that were started again, by reason.");
+        for (reason, count) in status["restarts"].as_object().into_iter().flatten() {
+            self.sample("tenfold_restarts_total", &[("reason", reason)], count);
+        }
+        let limits = &status["limits"];
+        for (name, value, help) in [
+            ("generation", &status["generation"], "The generation that serves."),
+            ("uptime_seconds", &status["uptime_secs"], "Age of the master."),
+            ("workers_max", &limits["workers"], "Configured workers."),
+            ("connections_max", &limits["connections_max"], "Configured connections of all workers."),
+            ("requests_in_flight_max", &limits["in_flight_max"], "Requests that the model does at once."),
+        ] {
+            if let Some(value) = value.as_u64() {
+                self.family(&format!("tenfold_{name}"), "gauge", help);
+                self.sample(&format!("tenfold_{name}"), &[], value);
+            }
+        }
+        let ok = status["last_reload"]["ok"].as_bool();
+        if let Some(ok) = ok {
+            self.family("tenfold_last_reload_ok", "gauge", "Whether the last reload went through.");
+            self.sample("tenfold_last_reload_ok", &[], u8::from(ok));
+        }
+    }
+
+    fn workers(&mut self, status: &Value) {
+        for (field, name, kind, scale, help) in [
+            ("requests", "requests_total", "counter", 1.0, "Request heads parsed."),
+            ("connections_open", "connections_open", "gauge", 1.0, "Connections open now."),
+            ("in_flight", "requests_in_flight", "gauge", 1.0, "Requests that are being served now."),
+            ("fibers", "fibers", "gauge", 1.0, "Fibers that hold a stack now."),
+            ("memory_bytes", "memory_bytes", "gauge", 1.0, "Proportional share of memory."),
+            ("cpu_ms", "cpu_seconds_total", "counter", 1e-3, "Processor time of the process."),
+            ("lag_ms", "lag_seconds", "gauge", 1e-3, "Longest that a ready request waits to run, until now."),
+        ] {
+            let full = format!("tenfold_worker_{name}");
+            self.family(&full, kind, help);
+            for worker in status["workers"].as_array().into_iter().flatten() {
+                if let (Some(value), Some(slot)) = (worker[field].as_f64(), worker["slot"].as_u64()) {
+                    let group = worker["group"].as_str().unwrap_or("");
+                    let pid = worker["pid"].to_string();
+                    self.sample(
+                        &full,
+                        &[("slot", &slot.to_string()), ("group", group), ("pid", &pid)],
+                        value * scale,
+                    );
+                }
+            }
+        }
+    }
+
+    fn times(&mut self, board: Scoreboard) {
+        let times = board.times();
+        self.family("tenfold_stage_seconds_total", "counter", "What finished requests have spent, by stage.");
+        for stage in Stage::ALL {
+            let value = seconds(times.stage_ns(stage));
+            self.sample("tenfold_stage_seconds_total", &[("stage", stage.name())], value);
+        }
+        for (name, help, histogram, ns) in [
+            ("request", "From arrival to the last byte.", times.total(), times.total_ns()),
+            ("queue", "Ready and not running.", times.queue(), times.stage_ns(Stage::Queue)),
+            ("run", "In the handler, on a processor.", times.run(), times.stage_ns(Stage::Run)),
+        ] {
+            let full = format!("tenfold_{name}_seconds");
+            self.family(&full, "histogram", help);
+            self.histogram(&full, &[], histogram, ns);
+        }
+        self.family("tenfold_wait_seconds", "histogram", "Waits of requests that have waited, by cause.");
+        for cause in Cause::ALL {
+            if times.wait(cause).count() > 0 {
+                let labels = [("cause", cause.name())];
+                self.histogram("tenfold_wait_seconds", &labels, times.wait(cause), times.wait_ns(cause));
+            }
+        }
+    }
+
+    fn histogram(&mut self, name: &str, labels: &[(&str, &str)], histogram: &HistogramReading, sum_ns: u64) {
+        let (bucket, mut below) = (format!("{name}_bucket"), 0);
+        for (upper_ns, count) in histogram.buckets() {
+            below += count;
+            // Powers of two will do: half as many series.
+            if upper_ns.is_power_of_two() {
+                let bound = seconds(upper_ns).to_string();
+                self.sample(&bucket, &[labels, &[("le", &bound)]].concat(), below);
+            }
+        }
+        self.sample(&bucket, &[labels, &[("le", "+Inf")]].concat(), below);
+        self.sample(&format!("{name}_sum"), labels, seconds(sum_ns));
+        self.sample(&format!("{name}_count"), labels, below);
+    }
+}
+
+fn seconds(ns: u64) -> f64 {
+    ns as f64 / 1e9
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn histograms_add_up_and_labels_are_escaped() {
+        let board = Scoreboard::private(1);
+        board.slot(0).occupy(1, 1);
+        let account = board.slot(0).account(0).unwrap();
+        for run in [2_000, 3_000_000] {
+            account.begin(0, 0, Stage::Run);
+            account.finish(&board.slot(0).times, run);
+        }
+        let status = json!({
+            "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
+            "workers": [{ "slot": 0, "pid": 9, "group": "worker", "cpu_ms": 1_500 }],
+        });
+        let page = metrics(&status, board);
+        let samples: HashMap<&str, &str> = page
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.rsplit_once(' ').expect("a sample is a name and a value"))
+            .collect();
+        let value = |name: &str| samples.get(name).unwrap_or_else(|| panic!("{name} in:\n{page}"));
+        assert_eq!(*value("tenfold_panics_total"), "3");
+        assert_eq!(*value("tenfold_restarts_total{reason=\"a \\\"reason\\\"\"}"), "2");
+        let cpu = "tenfold_worker_cpu_seconds_total{slot=\"0\",group=\"worker\",pid=\"9\"}";
+        assert_eq!(*value(cpu), "1.5");
+        assert_eq!(*value("tenfold_request_seconds_count"), "2");
+        assert_eq!(*value("tenfold_request_seconds_bucket{le=\"0.000002048\"}"), "1");
+        assert_eq!(*value("tenfold_request_seconds_bucket{le=\"+Inf\"}"), "2");
+        assert_eq!(*value("tenfold_request_seconds_sum"), "0.003002");
+    }
+}
