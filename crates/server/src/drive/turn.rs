@@ -108,7 +108,7 @@ impl<'a> Turn<'a> {
             return self.run(found, false);
         }
         let lane = &self.conn.service.lanes[found.route.lane()];
-        let entering = || enter(lane, self.conn, self.output, self.account);
+        let entering = || enter(lane, self.conn, self.deadline, self.output, self.account);
         let place = match deadline::within(self.deadline, entering)? {
             Ok(place) => place,
             Err(overflow) => return self.overflow(lane, overflow),
@@ -130,12 +130,13 @@ impl<'a> Turn<'a> {
         scoreboard::current().rejections.add(1);
         let reason = match refusal {
             Refusal::QueueFull => "too many requests are waiting",
+            Refusal::Overloaded => "too many requests for the time that they take",
             _ => "no place became free in time",
         };
         tracing::debug!(lane = lane.name, ?refusal, "overflow");
         let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, reason);
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
-        let seconds = lane.gate.as_ref().map_or(1, |gate| gate.wait_max().as_secs().max(1));
+        let seconds = lane.gate.as_ref().map_or(1, |gate| gate.retry_after().as_secs().max(1));
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         self.finish_unread(response)
     }
@@ -323,12 +324,13 @@ fn is_streamed(response: &Response) -> bool {
 fn enter<'l>(
     lane: &'l OpenLane,
     conn: &Connection,
+    deadline: Option<Deadline>,
     output: &mut Vec<u8>,
     account: Option<&'static Account>,
 ) -> io::Result<std::result::Result<Option<Place<'l>>, Refusal>> {
     let Some(gate) = &lane.gate else { return Ok(Ok(None)) };
     let mut flushed = Ok(());
-    let entered = gate.enter(|| {
+    let entered = gate.enter(deadline.map(|deadline| deadline.soft), || {
         flushed = conn.write_all(output);
         output.clear();
         sight::enter(account, Stage::Queue);
