@@ -9,8 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::lane::crew::Crew;
 use crate::lane::codel::CodelConfig;
+use crate::lane::crew::Crew;
 use crate::lane::gate::{Gate, GateConfig};
 use crate::lane::gradient::GradientConfig;
 use crate::lane::pool::Pool;
@@ -170,7 +170,9 @@ impl Lane {
         if let Some((min, max)) = self.adaptive
             && (min == 0 || max < min)
         {
-            return Err(format!("lane {name:?}: adaptive({min}, {max}): expected at least 1, and no less than that"));
+            return Err(format!(
+                "lane {name:?}: adaptive({min}, {max}): expected at least 1, and no less than that"
+            ));
         }
         if zero { Err(format!("lane {name:?}: 0 at once would never run a request")) } else { Ok(()) }
     }
