@@ -12,7 +12,9 @@ fn without_descriptors_connections_wait_and_are_served_later(variant: &'static V
     server.client().get("/without-descriptors/1500").expect_text(200, "none");
     // The handshake is the kernel's, so this works; it is accepted when there are descriptors again.
     let mut waiting: Vec<_> = (0..5).map(|_| server.client()).collect();
-    waiting.iter_mut().for_each(|client| drop(client.send_get("/hello")));
+    for client in &mut waiting {
+        client.send_get("/hello");
+    }
     server.wait_for_log("cannot accept; connections wait in the kernel's queue");
     for mut client in waiting {
         client.read_response().expect_text(200, "Hello, world!");
