@@ -13,6 +13,7 @@ use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
 use crate::drive::balance::Balance;
+use crate::drive::shortage::Shortage;
 use crate::guard::addresses::Addresses;
 use crate::guard::memory;
 use crate::lane::{Lane, OpenLane};
@@ -35,6 +36,8 @@ pub(crate) struct Service {
     pub(crate) sight: bool,
     /// What one client address may have, where that is bounded.
     pub(crate) addresses: Option<Arc<Addresses>>,
+    /// Descriptors that could not be had.
+    pub(crate) shortage: Shortage,
     pub(crate) stop: Stop,
     /// How long an idle connection may still send a request after the word to stop.
     pub(crate) idle_grace: Duration,
@@ -82,6 +85,7 @@ impl Service {
             sight: settings.sight == "on",
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             addresses,
+            shortage: Shortage::default(),
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),
             unready: AtomicBool::new(false),

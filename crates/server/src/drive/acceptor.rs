@@ -12,7 +12,6 @@ use tenfold_runtime::net::{TcpListener, TcpStream};
 use tenfold_runtime::{sleep, yield_now};
 
 use crate::drive::connection::Connection;
-use crate::drive::shortage::Shortage;
 use crate::peer::Peer;
 use crate::service::Service;
 
@@ -34,7 +33,6 @@ pub(crate) fn accept_loop(
     mut serve: impl FnMut(Connection),
 ) {
     let mut in_batch = 0;
-    let mut shortage = Shortage::default();
     while !service.is_stopping() {
         if !service.has_room() {
             sleep(FULL_PAUSE);
@@ -42,7 +40,7 @@ pub(crate) fn accept_loop(
         }
         match accept(listener) {
             Ok((stream, address)) => {
-                shortage.accepted();
+                service.shortage.accepted();
                 admit(stream, address, service).into_iter().for_each(&mut serve);
                 in_batch += 1;
                 if in_batch % BATCH == 0 {
@@ -50,7 +48,7 @@ pub(crate) fn accept_loop(
                 }
             }
             Err(error) if tenfold_runtime::park::is_cancellation(&error) => break,
-            Err(error) => shortage.failed(&error),
+            Err(error) => service.shortage.failed(&error),
         }
     }
     // Whoever has completed the handshake is served: nothing that the kernel has queued is reset. Bounded, because under

@@ -16,7 +16,6 @@ use tenfold_supervisor::{ExitReason, Worker};
 use super::{Facts, Model, place_on_threads};
 use crate::drive::acceptor::{accept_loop, admit};
 use crate::drive::blocking;
-use crate::drive::shortage::Shortage;
 use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
@@ -94,20 +93,19 @@ impl Serial {
         // An answer that is made after the order has to say that the connection ends.
         service.listen(worker)?;
         worker.ready();
-        let mut shortage = Shortage::default();
         while !service.is_stopping() {
             let ready = park::interruptible(&orders, || first_ready(&listeners));
             let Some(listener) = ready.and_then(|index| listeners.get(index)) else { continue };
             match listener.try_accept_from() {
                 Ok((stream, address)) => {
-                    shortage.accepted();
+                    service.shortage.accepted();
                     if let Some(conn) = admit(stream, address, &service) {
                         blocking::serve_connection_until(conn, &orders);
                     }
                 }
                 // Another worker was faster.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => shortage.failed(&error),
+                Err(error) => service.shortage.failed(&error),
             }
         }
         let nobody = |_: &_| Err(park::cancelled());

@@ -128,12 +128,6 @@ impl Variant {
         self.facts().at_once.unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)
     }
 
-    /// Threads that accept; each notices by itself what goes wrong.
-    pub(crate) fn acceptors(&self) -> usize {
-        let facts = self.facts();
-        if facts.evented { 1 } else { facts.at_once.unwrap_or(1) }
-    }
-
     pub(crate) fn serves_many(&self) -> bool {
         self.connections_at_once() > 1
     }
