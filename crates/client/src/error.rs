@@ -6,6 +6,8 @@ use std::io;
 use tenfold_http::{BodyError, EncodeError, HeadError};
 use tenfold_runtime::park;
 
+use crate::pool::PoolError;
+
 /// Any error of this crate.
 ///
 /// The chain of sources tells more: where a time-out or a cancellation is behind it, an [`io::Error`] of kind `TimedOut` or
@@ -33,16 +35,9 @@ pub enum Error {
     /// The caller's mistake, found while the request was written.
     #[error("invalid request")]
     Encode(#[from] EncodeError),
-    /// The pool has no free connection and its line is full.
-    #[error("all {connections_max} connections to {host} are in use and {waiting} requests wait already")]
-    Busy {
-        /// Host and port.
-        host: String,
-        /// Bound of the pool.
-        connections_max: usize,
-        /// Length of the line, which is its bound.
-        waiting: usize,
-    },
+    /// The pool has no free connection and its line is full, or this process has no part of the budget.
+    #[error(transparent)]
+    Busy(PoolError),
     /// The name has no address, or nobody could be asked for it.
     #[error("cannot resolve {host}")]
     Resolve {
@@ -152,6 +147,20 @@ impl fmt::Display for Phase {
             Phase::AwaitingHead => "waiting for the response",
             Phase::ReceivingBody => "receiving the response",
         })
+    }
+}
+
+/// A wait in line that took too long is a time-out like others; its source names who holds the connections.
+impl From<PoolError> for Error {
+    fn from(error: PoolError) -> Error {
+        let phase = Phase::Queueing;
+        match error {
+            PoolError::Cancelled { .. } => Error::Cancelled { phase, source: park::cancelled() },
+            PoolError::TimedOut { .. } => {
+                Error::TimedOut { phase, source: io::Error::new(io::ErrorKind::TimedOut, error) }
+            }
+            PoolError::Full { .. } | PoolError::NoShare { .. } => Error::Busy(error),
+        }
     }
 }
 

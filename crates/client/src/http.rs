@@ -4,6 +4,7 @@
 //! redirects, keep cookies, decode content or speak TLS: those are the caller's.
 
 mod connection;
+mod hosts;
 mod origin;
 mod request;
 mod response;
@@ -15,10 +16,9 @@ use ::http::Method;
 use tenfold_http::limits::HeadLimits;
 
 use crate::error::Error;
-use crate::pool::{Pool, PoolLimits};
+use crate::pool::PoolOptions;
 
-use self::connection::Connection;
-use self::origin::Origin;
+use self::hosts::Hosts;
 
 pub use origin::Url;
 pub use request::RequestBuilder;
@@ -44,7 +44,7 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    pool: Arc<Pool<Arc<Origin>, Connection>>,
+    hosts: Hosts,
     times: Times,
     head: HeadLimits,
     body_bytes_max: usize,
@@ -105,7 +105,8 @@ impl Default for Client {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ClientBuilder {
-    pool: PoolLimits,
+    pool: PoolOptions,
+    idle_max: usize,
     times: Times,
     head: HeadLimits,
     body_bytes_max: usize,
@@ -115,14 +116,13 @@ pub struct ClientBuilder {
 impl Default for ClientBuilder {
     fn default() -> Self {
         ClientBuilder {
-            pool: PoolLimits {
-                connections_max_per_host: 64,
-                idle_max: 256,
+            pool: PoolOptions::new()
+                .connections_max(64)
                 // Below the 60 s and 75 s after which common servers close: whoever closes first loses no request.
-                idle_timeout: Duration::from_secs(50),
-                waiters_max: 1024,
-                wait_max: Duration::from_secs(5),
-            },
+                .idle_timeout(Duration::from_secs(50))
+                .lifetime_max(None)
+                .check_after(Duration::ZERO),
+            idle_max: 256,
             times: Times {
                 connect: Duration::from_secs(5),
                 read: Duration::from_secs(30),
@@ -141,31 +141,31 @@ impl Default for ClientBuilder {
 impl ClientBuilder {
     /// Most connections to one host and port, in use or idle; default 64, at least 1. More requests wait in line.
     pub fn connections_max_per_host(mut self, connections: usize) -> Self {
-        self.pool.connections_max_per_host = connections.max(1);
+        self.pool = self.pool.connections_max(connections);
         self
     }
 
     /// Most idle connections to all hosts together; default 256. 0 keeps none alive.
     pub fn idle_max(mut self, connections: usize) -> Self {
-        self.pool.idle_max = connections;
+        self.idle_max = connections;
         self
     }
 
     /// A connection that has idled for longer is not used again; default 50 s.
     pub fn idle_timeout(mut self, longest: Duration) -> Self {
-        self.pool.idle_timeout = longest;
+        self.pool = self.pool.idle_timeout(longest);
         self
     }
 
     /// Most requests that wait for a connection to one host; default 1,024. One more fails with [`Error::Busy`].
     pub fn waiters_max(mut self, requests: usize) -> Self {
-        self.pool.waiters_max = requests;
+        self.pool = self.pool.waiters_max(requests);
         self
     }
 
     /// Longest wait for a connection of the pool; default 5 s.
     pub fn wait_max(mut self, longest: Duration) -> Self {
-        self.pool.wait_max = longest;
+        self.pool = self.pool.wait_max(longest);
         self
     }
 
@@ -207,9 +207,9 @@ impl ClientBuilder {
 
     /// The client. Opens nothing.
     pub fn build(self) -> Client {
-        let ClientBuilder { pool, times, head, body_bytes_max, user_agent } = self;
-        let pool = Arc::new(Pool::new(pool));
-        Client { shared: Arc::new(Shared { pool, times, head, body_bytes_max, user_agent }) }
+        let ClientBuilder { pool, idle_max, times, head, body_bytes_max, user_agent } = self;
+        let hosts = Hosts::new(pool, idle_max, times.connect);
+        Client { shared: Arc::new(Shared { hosts, times, head, body_bytes_max, user_agent }) }
     }
 }
 

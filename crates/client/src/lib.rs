@@ -26,9 +26,9 @@
 
 #![forbid(unsafe_code)]
 
-pub mod http;
+pub mod pool;
 
-mod pool;
+pub mod http;
 
 mod error;
 

@@ -1,247 +1,378 @@
-//! A bounded pool of connections by peer, for every protocol of this crate.
+//! One bounded pool of connections for every protocol: what differs is in a [`Manager`].
 //!
 //! ```text
-//!               checkout ──► a connection that idles, newest first
-//!                  │    └──► a place for a new one, below `connections_max_per_host`
-//!                  └───────► the line, first come first served, at most `waiters_max`, at most `wait_max`
-//!   Lease::give_back ──► the first in line, else to the idle ones, else closed
-//!   Lease dropped    ──► its place goes to the first in line, who connects anew
+//!           get ──► a connection that idles, newest first
+//!            │ └──► a place for a new one, below `connections_max` (and this process's part of `budget`)
+//!            └────► the line, first come first served, at most `waiters_max`, at most `wait_max`
+//!   Pooled dropped ──► clean: the first in line, else to the idle ones, else closed
+//!                  └─► panic, cancel, too old, unclean: closed; its place goes to the first in line, who connects anew
 //! ```
+//!
+//! It works in every model: a wait parks a fiber or blocks a thread, and both may stand in the same line. There is no
+//! thread behind it. What has to be done now and then (closing what has idled for too long, warning about connections
+//! that somebody keeps) is done by whoever uses the pool next, at most once a second.
 //!
 //! The lock is held for a few instructions and never over a wait or a system call but the one that wakes somebody.
 
-use std::collections::{HashMap, VecDeque};
+mod error;
+mod manager;
+mod options;
+mod pooled;
+mod state;
+mod stats;
+
 use std::fmt;
-use std::hash::Hash;
+use std::hash::{BuildHasher, RandomState};
+use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tenfold_runtime::cause::Cause;
-use tenfold_runtime::park::{self, Unparked, Waiter};
+use tenfold_runtime::park::{self, Unparked};
+use tenfold_runtime::{ProcessShare, deadline_at, spawn_detached};
 
-/// How often connections that have idled for too long are looked for, by whoever uses the pool next.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
+use self::state::{Answer, Kept, State};
 
-/// Connections of type `C` to peers that `K` names. Used from any thread and any loop.
-pub(crate) struct Pool<K, C> {
-    limits: PoolLimits,
-    inside: Mutex<Inside<K, C>>,
+pub use error::{Holder, Holders, PoolError};
+pub use manager::Manager;
+pub(crate) use options::IdleBound;
+pub use options::PoolOptions;
+pub use pooled::Pooled;
+pub use stats::{PoolStats, all_stats};
+
+/// Connections to one service. Cloning is cheap and shares the pool; it may be used from all threads and loops of a
+/// process at once.
+///
+/// Nothing is opened before the first use, so a pool may be made before a fork as well; two processes must not share one
+/// that has connections, and the budget is divided when the pool is made, so make it in the worker (`App::state_with`).
+pub struct Pool<M: Manager> {
+    shared: Arc<Shared<M>>,
 }
 
-/// Bounds of a pool.
-#[derive(Clone, Debug)]
-pub(crate) struct PoolLimits {
-    /// Most connections to one peer, in use or idle.
-    pub(crate) connections_max_per_host: usize,
-    /// Most idle connections to all peers together; what is given back beyond that is closed.
-    pub(crate) idle_max: usize,
-    /// A connection that has idled for longer is closed.
-    pub(crate) idle_timeout: Duration,
-    /// Most callers that wait for one peer's connections.
-    pub(crate) waiters_max: usize,
-    /// Longest wait in line.
-    pub(crate) wait_max: Duration,
+struct Shared<M: Manager> {
+    manager: M,
+    options: PoolOptions,
+    connections_max: usize,
+    jitter: RandomState,
+    state: Mutex<State<M::Connection>>,
 }
 
-struct Inside<K, C> {
-    /// A peer is here as long as it has a connection or a place in use, so the map needs no bound of its own.
-    hosts: HashMap<K, Host<C>>,
-    idle_total: usize,
-    next_ticket: u64,
-    swept_at: Instant,
-}
-
-struct Host<C> {
-    /// Connections in use, idle, or being made: at most `connections_max_per_host`.
-    open: usize,
-    /// Newest last.
-    idle: VecDeque<(C, Instant)>,
-    line: VecDeque<(u64, Waiter)>,
-    /// Whose turn has come and who has not noticed yet: their place is counted in `open`.
-    called: Vec<(u64, Option<C>)>,
-}
-
-/// A place in the pool: the right to one connection. Dropping it frees the place.
-pub(crate) struct Lease<K: Eq + Hash + Clone, C> {
-    pool: Arc<Pool<K, C>>,
-    key: K,
-    released: bool,
-}
-
-/// Why there is no place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The line is full.
-    Full,
-    /// The wait was too long, or the task's deadline came.
-    TimedOut,
-    /// The task was cancelled.
-    Cancelled,
-}
-
-impl<K: Eq + Hash + Clone, C> Pool<K, C> {
-    pub(crate) fn new(limits: PoolLimits) -> Pool<K, C> {
-        let inside =
-            Inside { hosts: HashMap::new(), idle_total: 0, next_ticket: 0, swept_at: Instant::now() };
-        Pool { limits, inside: Mutex::new(inside) }
+impl<M: Manager> Pool<M> {
+    /// A pool with the defaults of [`PoolOptions`].
+    pub fn new(manager: M) -> Pool<M> {
+        Pool::with_options(manager, PoolOptions::new())
     }
 
-    pub(crate) fn limits(&self) -> &PoolLimits {
-        &self.limits
+    /// A pool with other bounds.
+    pub fn with_options(manager: M, options: PoolOptions) -> Pool<M> {
+        let connections_max = options.connections_max_here();
+        let state = Mutex::new(State::new());
+        let shared =
+            Arc::new(Shared { manager, options, connections_max, jitter: RandomState::new(), state });
+        stats::register(&shared);
+        Pool { shared }
     }
 
-    /// Takes a place for a connection to `key`, and one that idles if there is one; it may have been closed by the peer.
+    /// Borrows a connection, waiting in line for one while all are in use.
     ///
-    /// Waits in line while all are in use, until `until` at most.
-    pub(crate) fn checkout(
-        self: &Arc<Self>,
-        key: &K,
-        until: Option<Instant>,
-    ) -> Result<(Lease<K, C>, Option<C>), Refusal> {
-        let now = Instant::now();
-        let stale = self.sweep(now);
-        drop(stale);
-        let ticket = {
-            let mut inside = self.lock();
-            let Inside { hosts, idle_total, next_ticket, .. } = &mut *inside;
-            let host = hosts.entry(key.clone()).or_default();
-            if let Some((connection, _)) = host.idle.pop_back() {
-                *idle_total -= 1;
-                return Ok((self.lease(key), Some(connection)));
-            }
-            if host.open < self.limits.connections_max_per_host {
-                host.open += 1;
-                return Ok((self.lease(key), None));
-            }
-            if host.line.len() >= self.limits.waiters_max {
-                return Err(Refusal::Full);
-            }
-            let ticket = *next_ticket;
-            *next_ticket += 1;
-            host.line.push_back((ticket, Waiter::current()));
-            ticket
+    /// # Errors
+    /// [`PoolError`], which names who holds the connections; those of [`Manager::connect`].
+    ///
+    /// # Cancel safety
+    /// A wait that is cancelled leaves the line; nobody's turn is lost.
+    #[track_caller]
+    pub fn get(&self) -> Result<Pooled<M>, M::Error> {
+        self.borrow(Location::caller(), None)
+    }
+
+    /// As [`Pool::get`]; the wait in line and the connecting end at `until`.
+    ///
+    /// # Errors
+    /// As [`Pool::get`].
+    #[track_caller]
+    pub fn get_until(&self, until: Instant) -> Result<Pooled<M>, M::Error> {
+        self.borrow(Location::caller(), Some(until))
+    }
+
+    /// Opens connections until `idle_min` idle, now.
+    ///
+    /// # Errors
+    /// [`Manager::connect`]'s.
+    #[track_caller]
+    pub fn warm(&self) -> Result<(), M::Error> {
+        // Bounded, since what is opened may go to somebody in line.
+        for _ in 0..self.options().idle_min {
+            let Some(mut place) = self.place_to_warm(Location::caller()) else { break };
+            place.prepare()?;
+        }
+        Ok(())
+    }
+
+    /// Closes all idle connections.
+    pub fn close_idle(&self) {
+        let closed: Vec<_> = {
+            let mut state = self.lock();
+            state.open -= state.idle.len();
+            state.idle.drain(..).collect()
         };
-        let longest = now + self.limits.wait_max;
-        self.wait(key, ticket, until.map_or(longest, |until| until.min(longest)))
+        self.options().idle_bound.iter().for_each(|bound| closed.iter().for_each(|_| bound.give()));
+    }
+
+    /// State and counters.
+    pub fn stats(&self) -> PoolStats {
+        self.shared.snapshot()
+    }
+
+    /// The service's name.
+    pub fn name(&self) -> &str {
+        self.shared.manager.name()
+    }
+
+    /// The manager.
+    pub fn manager(&self) -> &M {
+        &self.shared.manager
+    }
+
+    pub(crate) fn borrow(
+        &self,
+        place: &'static Location<'static>,
+        until: Option<Instant>,
+    ) -> Result<Pooled<M>, M::Error> {
+        self.sweep(Instant::now());
+        let mut pooled = self.place(place, until)?;
+        match until {
+            Some(until) => deadline_at(until, || pooled.prepare())?,
+            None => pooled.prepare()?,
+        }
+        Ok(pooled)
+    }
+
+    /// A place, and the connection that comes with it.
+    fn place(
+        &self,
+        place: &'static Location<'static>,
+        until: Option<Instant>,
+    ) -> Result<Pooled<M>, PoolError> {
+        let Shared { options, connections_max, .. } = &*self.shared;
+        if *connections_max == 0 {
+            return Err(self.no_share());
+        }
+        let asked_at = Instant::now();
+        let ticket = {
+            let mut state = self.lock();
+            match state.ask(options, *connections_max) {
+                Answer::Place(kept) => {
+                    let held = state.hold(place, asked_at);
+                    return Ok(Pooled::new(self.clone(), held, kept));
+                }
+                Answer::Wait(ticket) => ticket,
+                Answer::Full => {
+                    return Err(PoolError::Full {
+                        pool: self.name().into(),
+                        connections_max: *connections_max,
+                        waiting: state.line.len(),
+                        holders: state.holders(asked_at),
+                    });
+                }
+            }
+        };
+        let longest = asked_at.checked_add(options.wait_max);
+        let until = until.into_iter().chain(longest).min();
+        self.wait(place, ticket, asked_at, until)
     }
 
     fn wait(
-        self: &Arc<Self>,
-        key: &K,
+        &self,
+        place: &'static Location<'static>,
         ticket: u64,
-        until: Instant,
-    ) -> Result<(Lease<K, C>, Option<C>), Refusal> {
+        asked_at: Instant,
+        until: Option<Instant>,
+    ) -> Result<Pooled<M>, PoolError> {
         loop {
-            let ended = park::park_for(Cause::PoolSlot, Some(until));
-            let mut inside = self.lock();
-            let host = inside.hosts.get_mut(key).expect("a host with a line is kept");
+            let ended = park::park_for(Cause::PoolSlot, until);
+            let mut state = self.lock();
+            let now = Instant::now();
+            let waited = now.saturating_duration_since(asked_at);
             // A turn that has come wins over the clock: nobody else can have it.
-            if let Some(index) = host.called.iter().position(|(called, _)| *called == ticket) {
-                let (_, connection) = host.called.swap_remove(index);
-                return Ok((self.lease(key), connection));
+            if let Some(kept) = state.turn(ticket) {
+                state.counts.waited += 1;
+                state.counts.wait_total += waited;
+                state.counts.wait_longest = state.counts.wait_longest.max(waited);
+                let held = state.hold(place, now);
+                return Ok(Pooled::new(self.clone(), held, kept));
             }
-            let refusal = match ended {
+            let pool = || self.name().to_owned();
+            let error = match ended {
                 Unparked::Woken => continue,
-                Unparked::TimedOut => Refusal::TimedOut,
-                Unparked::Cancelled => Refusal::Cancelled,
+                Unparked::TimedOut => {
+                    state.counts.timed_out += 1;
+                    PoolError::TimedOut { pool: pool(), waited, holders: state.holders(now) }
+                }
+                Unparked::Cancelled => PoolError::Cancelled { pool: pool() },
             };
-            host.line.retain(|(waiting, _)| *waiting != ticket);
-            return Err(refusal);
+            state.leave_line(ticket);
+            return Err(error);
         }
     }
 
-    fn lease(self: &Arc<Self>, key: &K) -> Lease<K, C> {
-        Lease { pool: self.clone(), key: key.clone(), released: false }
+    fn no_share(&self) -> PoolError {
+        PoolError::NoShare {
+            pool: self.name().into(),
+            budget: self.options().budget.unwrap_or(0),
+            processes: ProcessShare::current().processes(),
+        }
     }
 
-    /// Passes a place on, with its connection if that is still good. Returns what has to be closed.
-    fn release(&self, key: &K, connection: Option<C>) -> Option<C> {
-        let mut inside = self.lock();
-        let Inside { hosts, idle_total, .. } = &mut *inside;
-        let host = hosts.get_mut(key).expect("a host with a place in use is kept");
-        if let Some((ticket, waiter)) = host.line.pop_front() {
-            host.called.push((ticket, connection));
-            drop(inside);
+    /// Called when a place ends. The connection goes to the next one, or is closed after the lock is gone.
+    fn release(&self, held: usize, kept: Option<Kept<M::Connection>>) {
+        let (waiter, closed) = {
+            let mut state = self.lock();
+            state.let_go(held);
+            state.release(&self.shared.options, kept)
+        };
+        if let Some(waiter) = waiter {
             waiter.wake();
+        }
+        drop(closed);
+    }
+
+    /// Does what has to be done now and then.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let swept = self.lock().sweep(&self.shared.options, now);
+        let Some(swept) = swept else { return };
+        for (place, since) in &swept.leaks {
+            tracing::warn!(
+                pool = self.name(),
+                "a connection is held for {} s by {}:{}; is it leaked?",
+                since.as_secs(),
+                place.file(),
+                place.line(),
+            );
+        }
+        drop(swept.stale);
+        self.warm_in_background();
+    }
+
+    /// Opens what `idle_min` asks for without holding up the caller.
+    fn warm_in_background(&self) {
+        if self.options().idle_min == 0 {
+            return;
+        }
+        {
+            let mut state = self.lock();
+            if state.warming || !self.wants_idle(&state) {
+                return;
+            }
+            state.warming = true;
+        }
+        let warming = Warming(self.clone());
+        // An error shows in the counters, and whoever needs a connection next gets it.
+        let warm = move || drop(warming.0.warm());
+        // Not as a child of the caller's task, whose deadline is none of this one's.
+        match park::parks() {
+            true => drop(spawn_detached("pool", warm)),
+            false => drop(std::thread::Builder::new().name("pool".into()).spawn(warm)),
+        }
+    }
+
+    /// A place for a connection that is to idle, if one is missing.
+    fn place_to_warm(&self, place: &'static Location<'static>) -> Option<Pooled<M>> {
+        let mut state = self.lock();
+        if !self.wants_idle(&state) {
             return None;
         }
-        match connection {
-            Some(connection) if *idle_total < self.limits.idle_max => {
-                host.idle.push_back((connection, Instant::now()));
-                *idle_total += 1;
-                None
-            }
-            other => {
-                host.open -= 1;
-                if host.open == 0 {
-                    hosts.remove(key);
-                }
-                other
-            }
-        }
+        state.open += 1;
+        let held = state.hold(place, Instant::now());
+        Some(Pooled::new(self.clone(), held, None))
     }
 
-    /// Takes out what has idled for too long, at most once a second. The caller closes it, after the lock is gone.
-    fn sweep(&self, now: Instant) -> Vec<C> {
-        let mut inside = self.lock();
-        let mut stale = Vec::new();
-        if now.saturating_duration_since(inside.swept_at) < SWEEP_EVERY {
-            return stale;
-        }
-        inside.swept_at = now;
-        let Inside { hosts, idle_total, .. } = &mut *inside;
-        hosts.retain(|_, host| {
-            while let Some((_, since)) = host.idle.front()
-                && now.saturating_duration_since(*since) >= self.limits.idle_timeout
-            {
-                stale.extend(host.idle.pop_front().map(|(connection, _)| connection));
-                host.open -= 1;
-                *idle_total -= 1;
-            }
-            host.open > 0
-        });
-        stale
+    fn wants_idle(&self, state: &State<M::Connection>) -> bool {
+        state.idle.len() < self.options().idle_min && state.open < self.shared.connections_max
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inside<K, C>> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    /// When a connection that is opened now has lived long enough.
+    fn expiry(&self) -> Option<Instant> {
+        let longest = self.options().lifetime_max?;
+        let now = Instant::now();
+        let random = self.shared.jitter.hash_one(now) as u32;
+        let less = longest.mul_f64(f64::from(random) / f64::from(u32::MAX) / 10.0);
+        now.checked_add(longest.saturating_sub(less))
+    }
+
+    fn options(&self) -> &PoolOptions {
+        &self.shared.options
+    }
+
+    fn count(&self, count: impl FnOnce(&mut PoolStats)) {
+        count(&mut self.lock().counts);
+    }
+
+    fn count_discarded(&self) {
+        self.count(|counts| counts.discarded += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<M::Connection>> {
+        self.shared.lock()
+    }
+
+    /// Whether nothing would be lost with it: it has no connection and nobody else can use it.
+    pub(crate) fn is_unused(&self) -> bool {
+        Arc::strong_count(&self.shared) == 1 && self.lock().open == 0
     }
 }
 
-impl<C> Default for Host<C> {
-    fn default() -> Self {
-        Host { open: 0, idle: VecDeque::new(), line: VecDeque::new(), called: Vec::new() }
-    }
-}
+/// Says that nobody opens connections in the background any more, however that ended.
+struct Warming<M: Manager>(Pool<M>);
 
-impl<K: Eq + Hash + Clone, C> Lease<K, C> {
-    /// Gives a connection back that can be used again.
-    pub(crate) fn give_back(mut self, connection: C) {
-        self.released = true;
-        drop(self.pool.release(&self.key, Some(connection)));
-    }
-}
-
-impl<K: Eq + Hash + Clone, C> Drop for Lease<K, C> {
+impl<M: Manager> Drop for Warming<M> {
     fn drop(&mut self) {
-        if !self.released {
-            drop(self.pool.release(&self.key, None));
+        self.0.lock().warming = false;
+    }
+}
+
+impl<M: Manager> Shared<M> {
+    fn lock(&self) -> MutexGuard<'_, State<M::Connection>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn snapshot(&self) -> PoolStats {
+        let state = self.lock();
+        PoolStats {
+            name: self.manager.name().into(),
+            connections_max: self.connections_max,
+            open: state.open,
+            idle: state.idle.len(),
+            waiting: state.line.len(),
+            ..state.counts.clone()
         }
     }
 }
 
-impl<K, C> fmt::Debug for Pool<K, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("limits", &self.limits).finish_non_exhaustive()
+impl<M: Manager> stats::Observed for Shared<M> {
+    fn stats(&self) -> PoolStats {
+        self.snapshot()
     }
 }
 
-impl<K: Eq + Hash + Clone, C> fmt::Debug for Lease<K, C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lease").finish_non_exhaustive()
+/// What is idle counts against a bound that others share.
+impl<M: Manager> Drop for Shared<M> {
+    fn drop(&mut self) {
+        let idle = self.lock().idle.len();
+        self.options.idle_bound.iter().for_each(|bound| (0..idle).for_each(|_| bound.give()));
     }
 }
 
-#[cfg(test)]
-#[path = "pool_tests.rs"]
-mod tests;
+impl<M: Manager> Clone for Pool<M> {
+    fn clone(&self) -> Self {
+        Pool { shared: self.shared.clone() }
+    }
+}
+
+impl<M: Manager> fmt::Debug for Pool<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool")
+            .field("name", &self.name())
+            .field("options", &self.shared.options)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,30 +1,18 @@
 //! The HTTP client against servers that follow a script, on fibers over both backends and on plain threads.
 
+mod common;
+
 use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use common::{everywhere, runtime};
 use tenfold_client::http::Client;
+use tenfold_client::pool::PoolError;
 use tenfold_client::{Error, Phase};
 use tenfold_runtime::net::{TcpListener, TcpStream};
-use tenfold_runtime::{
-    BackendChoice, JoinHandle, ReactorConfig, Runtime, RuntimeConfig, deadline, scope, sleep, spawn,
-};
-
-/// Runs a test on fibers over io_uring (where the kernel allows it), over epoll, and on a plain thread.
-fn everywhere(test: fn()) {
-    for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
-        let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
-        let config = RuntimeConfig { reactor, stack_bytes: 256 << 10, ..RuntimeConfig::default() };
-        match Runtime::new(&config) {
-            Ok(runtime) => runtime.run(test).unwrap(),
-            Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
-            Err(error) => panic!("{error}"),
-        }
-    }
-    std::thread::spawn(test).join().unwrap();
-}
+use tenfold_runtime::{BackendChoice, JoinHandle, deadline, scope, sleep, spawn};
 
 /// Serves `connections` one after another with `serve`, which gets each connection's number; returns its address.
 fn server(connections: usize, serve: impl Fn(usize, TcpStream) + Send + 'static) -> (String, JoinHandle<()>) {
@@ -194,7 +182,10 @@ fn a_full_line_is_an_error_at_once() {
         let client = Client::builder().connections_max_per_host(1).waiters_max(0).build();
         let unread = client.get(&url).unwrap().send().unwrap();
         let refused = client.get(&url).unwrap().send().unwrap_err();
-        assert!(matches!(refused, Error::Busy { connections_max: 1, waiting: 0, .. }), "{refused:?}");
+        let Error::Busy(PoolError::Full { connections_max: 1, waiting: 0, holders, .. }) = &refused else {
+            panic!("{refused:?}")
+        };
+        assert!(holders.iter().all(|holder| holder.place.file() == file!() && holder.connections == 1));
         drop(unread);
         server.join().unwrap();
     });
@@ -328,12 +319,7 @@ fn one_client_serves_many_loops_and_threads_at_once() {
             let calls = calls.clone();
             std::thread::spawn(move || match backend {
                 None => calls(),
-                Some(backend) => {
-                    let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
-                    let config =
-                        RuntimeConfig { reactor, stack_bytes: 256 << 10, ..RuntimeConfig::default() };
-                    Runtime::new(&config).unwrap().run(calls).unwrap();
-                }
+                Some(backend) => runtime(backend).unwrap().run(calls).unwrap(),
             })
         })
         .collect();

@@ -25,7 +25,7 @@ use std::{
     sync::{
         Mutex, OnceLock, PoisonError,
         atomic::{
-            AtomicU64, AtomicUsize,
+            AtomicBool, AtomicU64, AtomicUsize,
             Ordering::{AcqRel, Acquire, Relaxed, Release},
         },
     },
@@ -52,6 +52,14 @@ fn requested(tid: libc::pid_t) -> u64 {
 static STATE: AtomicU64 = AtomicU64::new(IDLE);
 static FRAMES: [AtomicUsize; FRAMES_MAX] = [const { AtomicUsize::new(0) }; FRAMES_MAX];
 static LEN: AtomicUsize = AtomicUsize::new(0);
+/// Where a walk starts that is not about the interrupted code: a [`Place`], and the address to look for (or zero).
+/// `FROM_SP` is zero otherwise. Written by the one `capture` at a time before it sends its signal.
+static FROM_PC: AtomicUsize = AtomicUsize::new(0);
+static FROM_FP: AtomicUsize = AtomicUsize::new(0);
+static FROM_SP: AtomicUsize = AtomicUsize::new(0);
+static LOOK_FOR: AtomicUsize = AtomicUsize::new(0);
+/// Whether the address was found; as `LEN`.
+static FOUND: AtomicBool = AtomicBool::new(false);
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 /// The signal, once installed.
 static SIGNAL: OnceLock<c_int> = OnceLock::new();
@@ -138,8 +146,67 @@ pub fn register_thread() -> Result<TracedThread, FiberError> {
 /// time (in an uninterruptible wait, or with no processor free). One capture at a time in the process; others wait for
 /// their turn. [`install`] must have been called.
 pub fn capture(thread: &TracedThread, timeout: Duration) -> Vec<usize> {
-    let Some(&signal) = SIGNAL.get() else { return Vec::new() };
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    FROM_SP.store(0, Relaxed);
+    ask(thread, timeout)
+}
+
+/// Where code of a fiber was a moment before the fiber was suspended.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pc: usize,
+    fp: usize,
+    sp: usize,
+}
+
+/// The present place. Good for [`capture_parked`] while the function that has called this is not left.
+#[inline(always)]
+pub fn place() -> Place {
+    let (pc, fp, sp): (usize, usize, usize);
+    // SAFETY: reads three registers.
+    #[cfg(target_arch = "x86_64")]
+    unsafe {
+        std::arch::asm!("lea {}, [rip]", "mov {}, rbp", "mov {}, rsp", out(reg) pc, out(reg) fp, out(reg) sp,
+            options(nomem, nostack, preserves_flags));
+    }
+    // SAFETY: as above.
+    #[cfg(target_arch = "aarch64")]
+    unsafe {
+        std::arch::asm!("adr {}, .", "mov {}, x29", "mov {}, sp", out(reg) pc, out(reg) fp, out(reg) sp,
+            options(nomem, nostack, preserves_flags));
+    }
+    Place { pc, fp, sp }
+}
+
+/// As [`capture`], of a fiber of `thread` that is suspended; and whether its stack holds an address within
+/// [`NEAR_BYTES`] below `look_for`: a reference to what begins there or a little before.
+///
+/// The walk is done by the thread that the fiber belongs to, so the fiber cannot run meanwhile. If it has run since, or
+/// has ended, the result is about whatever is in its place.
+pub fn capture_parked(
+    thread: &TracedThread,
+    place: Place,
+    look_for: Option<usize>,
+    timeout: Duration,
+) -> (Vec<usize>, bool) {
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    FROM_PC.store(place.pc, Relaxed);
+    FROM_FP.store(place.fp, Relaxed);
+    FROM_SP.store(place.sp, Relaxed);
+    LOOK_FOR.store(look_for.unwrap_or(0), Relaxed);
+    FOUND.store(false, Relaxed);
+    let frames = ask(thread, timeout);
+    let found = !frames.is_empty() && FOUND.load(Relaxed);
+    (frames, found)
+}
+
+/// How far below the address in [`capture_parked`] a reference may point: a lock is rarely the first field of what it
+/// is a part of.
+pub const NEAR_BYTES: usize = 128;
+
+/// Sends the signal and waits for the answer. The caller holds `ONE_AT_A_TIME` and has said what to walk.
+fn ask(thread: &TracedThread, timeout: Duration) -> Vec<usize> {
+    let Some(&signal) = SIGNAL.get() else { return Vec::new() };
     STATE.store(requested(thread.tid), Release);
     // tgkill, not pthread_kill: it fails cleanly for a thread that has ended, while a pthread_t is a dangling pointer
     // then. A thread that got the same id since has not registered under it, or has registered and is traced.
@@ -160,6 +227,20 @@ pub fn capture(thread: &TracedThread, timeout: Duration) -> Vec<usize> {
     }
     let frames = FRAMES[..LEN.load(Relaxed)].iter().map(|frame| frame.load(Relaxed)).collect();
     STATE.store(IDLE, Release);
+    frames
+}
+
+/// The return addresses of the calling code itself, from the inside out, at most `frames_max`.
+///
+/// Uses the unwinder, which locks: for a thread that asks about itself, never in a handler. Costs some ten microseconds,
+/// more the first time.
+pub fn here(frames_max: usize) -> Vec<usize> {
+    let mut frames = Vec::with_capacity(frames_max);
+    backtrace::trace(|frame| {
+        // Below the first function of a fiber there is nothing, and some unwinders say so by a frame at zero.
+        frames.extend(Some(frame.ip().addr()).filter(|address| *address != 0));
+        frames.len() < frames_max
+    });
     frames
 }
 
@@ -197,11 +278,16 @@ unsafe extern "C" fn handle_trace(_signal: c_int, _info: *mut libc::siginfo_t, c
     if me.tid == 0 || STATE.compare_exchange(requested(me.tid), WRITING, AcqRel, Relaxed).is_err() {
         return;
     }
-    // SAFETY: `context` is this handler's third argument.
-    let registers = unsafe { Registers::of_context(context) };
+    let registers = match FROM_SP.load(Relaxed) {
+        // SAFETY: `context` is this handler's third argument.
+        0 => unsafe { Registers::of_context(context) },
+        sp => Registers { pc: FROM_PC.load(Relaxed), fp: FROM_FP.load(Relaxed), sp },
+    };
     // By address, not by asking which fiber is current: the signal may have hit the middle of a switch.
     let (low, high) = match registry::find(registers.sp) {
         Some(stack) => (stack.low, stack.high),
+        // A fiber's stack that is gone.
+        None if FROM_SP.load(Relaxed) != 0 => (0, 0),
         None => (me.low, me.high),
     };
     let (low, high) = if (low..high).contains(&registers.sp) { (registers.sp, high) } else { (0, 0) };
@@ -214,7 +300,26 @@ unsafe extern "C" fn handle_trace(_signal: c_int, _info: *mut libc::siginfo_t, c
         });
     }
     LEN.store(len, Relaxed);
+    if FROM_SP.load(Relaxed) != 0 {
+        // SAFETY: as above.
+        FOUND.store(unsafe { mentions(low, high, LOOK_FOR.load(Relaxed)) }, Relaxed);
+    }
     STATE.store(DONE, Release);
+}
+
+/// Whether a word of a stack is an address within [`NEAR_BYTES`] below `address`. At most the stack's length in words.
+///
+/// # Safety
+/// `low..high` is mapped, and the code that it belongs to is stopped.
+unsafe fn mentions(low: usize, high: usize, address: usize) -> bool {
+    const WORD: usize = size_of::<usize>();
+    let words = (low.next_multiple_of(WORD)..high.saturating_sub(WORD - 1)).step_by(WORD);
+    let near = address.saturating_sub(NEAR_BYTES)..=address;
+    address != 0
+        && words
+            // SAFETY: the caller's promise; aligned.
+            .map(|at| unsafe { ptr::with_exposed_provenance::<usize>(at).read_volatile() })
+            .any(|word| near.contains(&word))
 }
 
 /// Lowest and highest address of the current thread's own stack.

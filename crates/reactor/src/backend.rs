@@ -118,12 +118,41 @@ impl Ready {
 /// A one-shot operation with raw memory: what [`crate::Op`] becomes once it has to wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum RawOp {
-    Recv { fd: RawFd, buf: *mut u8, len: u32 },
-    Send { fd: RawFd, buf: *const u8, len: u32 },
-    Poll { fd: RawFd, bits: u32 },
-    ReadAt { fd: RawFd, buf: *mut u8, len: u32, offset: u64 },
-    WriteAt { fd: RawFd, buf: *const u8, len: u32, offset: u64 },
-    Fsync { fd: RawFd, data_only: bool },
+    Recv {
+        fd: RawFd,
+        buf: *mut u8,
+        len: u32,
+    },
+    Send {
+        fd: RawFd,
+        buf: *const u8,
+        len: u32,
+    },
+    Poll {
+        fd: RawFd,
+        bits: u32,
+    },
+    /// As `Poll`, for a descriptor of which nothing is known from one wait to the next.
+    PollForeign {
+        fd: RawFd,
+        bits: u32,
+    },
+    ReadAt {
+        fd: RawFd,
+        buf: *mut u8,
+        len: u32,
+        offset: u64,
+    },
+    WriteAt {
+        fd: RawFd,
+        buf: *const u8,
+        len: u32,
+        offset: u64,
+    },
+    Fsync {
+        fd: RawFd,
+        data_only: bool,
+    },
 }
 
 impl RawOp {
@@ -132,6 +161,7 @@ impl RawOp {
             RawOp::Recv { fd, .. }
             | RawOp::Send { fd, .. }
             | RawOp::Poll { fd, .. }
+            | RawOp::PollForeign { fd, .. }
             | RawOp::ReadAt { fd, .. }
             | RawOp::WriteAt { fd, .. }
             | RawOp::Fsync { fd, .. } => fd,

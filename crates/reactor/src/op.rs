@@ -95,6 +95,15 @@ pub enum Op<'a> {
         /// For what.
         interest: Interest,
     },
+    /// Waits until a descriptor is ready that is not ours: others may close it, duplicate it, or wait for it on another
+    /// thread, and say so to nobody. The reactor therefore keeps nothing about it from one wait to the next, which costs
+    /// the epoll backend a system call each time.
+    PollForeign {
+        /// Anything that can be polled.
+        fd: BorrowedFd<'a>,
+        /// The events of poll(2) to wait for; errors and hang-ups always count.
+        events: u16,
+    },
     /// Reads from a file at an offset. Leaves the loop free only where [`crate::Reactor::does_files`].
     ReadAt {
         /// A regular file.
@@ -151,7 +160,11 @@ impl Op<'_> {
             Op::Splice { from, to, len, .. } => {
                 rustix::pipe::splice(*from, None, *to, None, *len, rustix::pipe::SpliceFlags::NONBLOCK)
             }
-            Op::Poll { .. } | Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Fsync { .. } => return None,
+            Op::Poll { .. }
+            | Op::PollForeign { .. }
+            | Op::ReadAt { .. }
+            | Op::WriteAt { .. }
+            | Op::Fsync { .. } => return None,
         };
         match outcome {
             Err(Errno::AGAIN | Errno::INTR) => None,
@@ -175,7 +188,7 @@ impl Op<'_> {
                 return outcome;
             }
             let raw = match self.lower() {
-                Lowered::Whole(RawOp::Poll { fd, bits }) => {
+                Lowered::Whole(RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits }) => {
                     return block_until_ready(fd, bits, until, interrupt).map(|bits| bits as usize);
                 }
                 Lowered::Whole(raw) | Lowered::Readiness(raw) => raw,
@@ -183,7 +196,9 @@ impl Op<'_> {
             match raw {
                 RawOp::Recv { fd, .. } => block_until_ready(fd, POLLIN, until, interrupt)?,
                 RawOp::Send { fd, .. } => block_until_ready(fd, POLLOUT, until, interrupt)?,
-                RawOp::Poll { fd, bits } => block_until_ready(fd, bits, until, interrupt)?,
+                RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits } => {
+                    block_until_ready(fd, bits, until, interrupt)?
+                }
                 RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => return self.run_file(),
             };
         }
@@ -227,6 +242,9 @@ impl Op<'_> {
             }
             Op::Poll { fd, interest } => {
                 Lowered::Whole(RawOp::Poll { fd: fd.as_raw_fd(), bits: interest.poll_bits() })
+            }
+            Op::PollForeign { fd, events } => {
+                Lowered::Whole(RawOp::PollForeign { fd: fd.as_raw_fd(), bits: u32::from(*events) })
             }
             Op::Accept { listener, .. } => ready(*listener, POLLIN),
             Op::RecvVectored { fd, .. } => ready(*fd, POLLIN),

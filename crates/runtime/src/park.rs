@@ -19,6 +19,7 @@ use tenfold_scoreboard::Cause;
 
 use crate::account;
 use crate::cancel::ThreadCancel;
+use crate::expiry;
 use crate::readiness;
 use crate::remote;
 use crate::scheduler::{self, Scheduler};
@@ -107,10 +108,14 @@ pub fn park(until: Option<Instant>) -> Unparked {
 /// As [`park`], and says what for, unless somebody has said so with [`crate::waiting_for`].
 #[inline(always)]
 pub fn park_for(cause: Cause, until: Option<Instant>) -> Unparked {
-    match loop_that_may_park() {
+    let ended = match loop_that_may_park() {
         Some(scheduler) => scheduler.park_current(cause, until),
         None => park_thread(cause, until),
+    };
+    if ended == Unparked::TimedOut {
+        expiry::note_park(until);
     }
+    ended
 }
 
 #[cold]
@@ -141,10 +146,14 @@ fn block_thread(until: Option<Instant>) -> Unparked {
 
 /// As [`park`], for futures: a plain thread waits for their sockets and timers as well, and wakes their wakers.
 pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
-    match loop_that_may_park() {
+    let ended = match loop_that_may_park() {
         Some(scheduler) => scheduler.park_current(Cause::Other, until),
         None => account::blocked(Cause::Other, || park_thread_polling(until)),
+    };
+    if ended == Unparked::TimedOut {
+        expiry::note_park(until);
     }
+    ended
 }
 
 fn park_thread_polling(until: Option<Instant>) -> Unparked {
@@ -220,10 +229,16 @@ pub(crate) fn park_regardless(cause: Cause) {
 /// The operation's own; `TimedOut` after `until` or the task's deadline; `ECANCELED` when the task was cancelled. A
 /// result that arrived before is returned instead of either.
 pub fn run(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
-    match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
+    let outcome = match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
         Some((fiber, scheduler)) => run_on_fiber(&scheduler, fiber, op, until),
         None => run_on_thread(op, until),
+    };
+    if let Err(error) = &outcome
+        && error.kind() == io::ErrorKind::TimedOut
+    {
+        expiry::note_operation(op, until);
     }
+    outcome
 }
 
 fn run_on_fiber(
@@ -372,7 +387,13 @@ pub fn current_deadline() -> Option<Instant> {
     task::with(|task| task.deadline)
 }
 
-/// Whether the calling code waits by parking a fiber.
+/// Whether the running fiber or thread was cancelled: its waits fail from then on.
+pub fn task_is_cancelled() -> bool {
+    task::with(|task| task.cancelled || task.thread_cancel().is_some_and(|thread| thread.is_cancelled()))
+}
+
+/// Whether the calling code waits by parking a fiber. Cost: two thread-locals; safe to ask in a signal handler.
+#[inline]
 pub fn parks() -> bool {
     fiber_that_may_park().is_some()
 }

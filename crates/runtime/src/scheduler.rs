@@ -134,7 +134,7 @@ impl Entered {
                 Ok(())
             }
         })?;
-        Ok(Entered { _watched: watch(&scheduler.beat) })
+        Ok(Entered { _watched: watch(&scheduler.beat, scheduler.id) })
     }
 }
 

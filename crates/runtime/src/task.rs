@@ -12,6 +12,7 @@ use tenfold_scoreboard::Account;
 
 use crate::cancel::ThreadCancel;
 use crate::cause::Named;
+use crate::expiry::Expiry;
 use crate::scheduler;
 
 #[derive(Default)]
@@ -41,6 +42,8 @@ pub(crate) struct Extra {
     /// Ends waits of a plain thread when it becomes readable: see [`crate::park::interruptible`].
     pub(crate) interrupt: Option<Arc<OwnedFd>>,
     pub(crate) locals: Locals,
+    /// The first wait that the deadline has ended.
+    pub(crate) expiry: Option<Box<Expiry>>,
 }
 
 impl Task {

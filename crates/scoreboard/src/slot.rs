@@ -48,6 +48,8 @@ pub struct Slot {
     pub connections_accepted: Counter,
     /// Connections open now.
     pub connections_open: Gauge,
+    /// Not zero in a process that takes its connections from a listener shared with others.
+    pub accepting: Gauge,
     /// Bytes received from clients.
     pub bytes_in: Counter,
     /// Bytes sent to clients.
@@ -128,6 +130,7 @@ impl Slot {
             _connections: Line,
             connections_accepted: Counter::new(),
             connections_open: Gauge::new(),
+            accepting: Gauge::new(),
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
             _answers: Line,
@@ -260,6 +263,7 @@ impl Slot {
     fn reset_gauges(&self) {
         self.used_accounts().iter().filter(|account| account.is_in_flight()).for_each(Account::discard);
         self.connections_open.set(0);
+        self.accepting.set(0);
         self.fibers_in_use.set(0);
     }
 }

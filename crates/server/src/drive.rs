@@ -5,12 +5,14 @@
 
 pub(crate) mod exchange;
 
+pub(crate) mod deadline;
 pub(crate) mod turn;
 
 pub(crate) mod connection;
 pub(crate) mod workspace;
 
 pub(crate) mod answer;
+pub(crate) mod balance;
 pub(crate) mod head_cache;
 pub(crate) mod inlet;
 pub(crate) mod intake;

@@ -43,15 +43,25 @@ pub trait Handler<M>: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Limited { handler: self, body_bytes_max: Some(bytes_max), timeout: None }
+        Limited { handler: self, body_bytes_max: Some(bytes_max), timeout: None, overrun: None }
     }
 
-    /// The same handler with another time-out: after it all waits fail with `TimedOut`.
+    /// The same handler with another time-out, counted from the request's arrival: after it all waits fail with
+    /// `TimedOut`. [`Duration::MAX`] is never.
     fn timeout(self, timeout: Duration) -> Limited<Self>
     where
         Self: Sized,
     {
-        Limited { handler: self, body_bytes_max: None, timeout: Some(timeout) }
+        Limited { handler: self, body_bytes_max: None, timeout: Some(timeout), overrun: None }
+    }
+
+    /// The same handler with another time that it may run on after its time-out, before its process is replaced.
+    /// [`Duration::MAX`] is never.
+    fn overrun(self, overrun: Duration) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { handler: self, body_bytes_max: None, timeout: None, overrun: Some(overrun) }
     }
 }
 
@@ -67,14 +77,17 @@ pub struct HandlerFacts {
     pub body_bytes_max: Option<u64>,
     /// How long it may take, instead of the lane's.
     pub timeout: Option<Duration>,
+    /// How long it may run on after that, instead of the lane's.
+    pub overrun: Option<Duration>,
 }
 
-/// A handler with limits of its own; see [`Handler::body_bytes_max`] and [`Handler::timeout`].
+/// A handler with limits of its own; see [`Handler::body_bytes_max`], [`Handler::timeout`] and [`Handler::overrun`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limited<H> {
     handler: H,
     body_bytes_max: Option<u64>,
     timeout: Option<Duration>,
+    overrun: Option<Duration>,
 }
 
 impl<M, H: Handler<M>> Handler<M> for Limited<H> {
@@ -88,6 +101,7 @@ impl<M, H: Handler<M>> Handler<M> for Limited<H> {
         HandlerFacts {
             body_bytes_max: self.body_bytes_max.or(facts.body_bytes_max),
             timeout: self.timeout.or(facts.timeout),
+            overrun: self.overrun.or(facts.overrun),
             ..facts
         }
     }

@@ -49,12 +49,21 @@ pub struct Lane {
     at_once: Option<usize>,
     queue: usize,
     wait: Duration,
+    timeout: Option<Duration>,
+    overrun: Option<Duration>,
 }
 
 impl Default for Lane {
     /// Handlers run as the model does it, and as many at once as there are connections.
     fn default() -> Self {
-        Lane { placement: Placement::Model, at_once: None, queue: 1024, wait: Duration::from_secs(5) }
+        Lane {
+            placement: Placement::Model,
+            at_once: None,
+            queue: 1024,
+            wait: Duration::from_secs(5),
+            timeout: None,
+            overrun: None,
+        }
     }
 }
 
@@ -100,6 +109,22 @@ impl Lane {
         self
     }
 
+    /// How long after its arrival a request's waits fail with `TimedOut`, the wait for its turn included; default the
+    /// limits' `request_timeout_secs`. [`Duration::MAX`] is never.
+    #[must_use]
+    pub fn timeout(mut self, longest: Duration) -> Lane {
+        self.timeout = Some(longest);
+        self
+    }
+
+    /// How long a request may run on after that before its process is replaced; default the limits'
+    /// `request_overrun_secs`. [`Duration::MAX`] is never.
+    #[must_use]
+    pub fn overrun(mut self, longest: Duration) -> Lane {
+        self.overrun = Some(longest);
+        self
+    }
+
     /// Where its handlers run.
     pub fn placement(&self) -> Placement {
         self.placement
@@ -121,6 +146,8 @@ pub(crate) struct OpenLane {
     pub(crate) gate: Option<Gate>,
     pub(crate) pool: Option<Arc<Pool>>,
     pub(crate) crew: Option<Crew>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) overrun: Option<Duration>,
 }
 
 impl OpenLane {
@@ -130,8 +157,16 @@ impl OpenLane {
     }
 
     /// A lane of a handler process: the front has admitted the request.
-    pub(crate) fn behind_front(name: &str) -> OpenLane {
-        OpenLane { name: name.into(), placement: Placement::Model, gate: None, pool: None, crew: None }
+    pub(crate) fn behind_front(name: &str, lane: &Lane) -> OpenLane {
+        OpenLane {
+            name: name.into(),
+            placement: Placement::Model,
+            gate: None,
+            pool: None,
+            crew: None,
+            timeout: lane.timeout,
+            overrun: lane.overrun,
+        }
     }
 
     pub(crate) fn open(name: &str, lane: &Lane, placement: Placement) -> std::io::Result<OpenLane> {
@@ -147,6 +182,7 @@ impl OpenLane {
         // Threads or processes that run one request each bound a lane, whatever else it says.
         let at_once = lane.at_once.into_iter().chain(places).min();
         let gate = at_once.map(|at_once| Gate::new(at_once, lane.queue, lane.wait));
-        Ok(OpenLane { name: name.into(), placement, gate, pool, crew })
+        let (timeout, overrun) = (lane.timeout, lane.overrun);
+        Ok(OpenLane { name: name.into(), placement, gate, pool, crew, timeout, overrun })
     }
 }

@@ -13,6 +13,7 @@ mod extract;
 mod respond;
 
 mod drive;
+mod guard;
 mod models;
 mod plan;
 mod serve;
@@ -44,6 +45,7 @@ pub use bytes::Bytes;
 pub use context::{BodyGate, Context, NoBody};
 pub use error::{Error, Failure, Rejection, Result};
 pub use extract::{ClientAddr, Form, FromRequest, Json, MatchedPath, Path, Query, State};
+pub use guard::Overrun;
 pub use handler::{Async, Blocking, ErasedHandler, Handler, HandlerFacts, Limited, block_on};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 pub use lane::{Lane, Placement};

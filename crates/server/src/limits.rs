@@ -33,8 +33,12 @@ pub struct Limits {
     pub keepalive_timeout_secs: f64,
     /// Seconds that a connection is read from and thrown away, so that a last answer arrives; default 5.
     pub linger_timeout_secs: f64,
-    /// Seconds that a handler's waits may take together; 0, the default, for no bound.
+    /// Seconds from a request's arrival until its waits fail with `TimedOut`, which is 504 unless the handler says
+    /// otherwise; default 30, 0 for no bound. A lane or a route may set its own.
     pub request_timeout_secs: f64,
+    /// Seconds that a request may run on after that before its process is replaced; default 5, 0 for no bound. A lane or
+    /// a route may set its own.
+    pub request_overrun_secs: f64,
 }
 
 impl Default for Limits {
@@ -52,7 +56,8 @@ impl Default for Limits {
             write_stall_timeout_secs: 30.0,
             keepalive_timeout_secs: 75.0,
             linger_timeout_secs: 5.0,
-            request_timeout_secs: 0.0,
+            request_timeout_secs: 30.0,
+            request_overrun_secs: 5.0,
         }
     }
 }
@@ -71,6 +76,7 @@ pub(crate) struct Bounds {
     pub(crate) keepalive: Duration,
     pub(crate) linger: Duration,
     pub(crate) request_timeout: Option<Duration>,
+    pub(crate) request_overrun: Option<Duration>,
 }
 
 impl Limits {
@@ -94,6 +100,7 @@ impl Limits {
             keepalive: secs(self.keepalive_timeout_secs),
             linger: secs(self.linger_timeout_secs),
             request_timeout: (self.request_timeout_secs > 0.0).then(|| secs(self.request_timeout_secs)),
+            request_overrun: (self.request_overrun_secs > 0.0).then(|| secs(self.request_overrun_secs)),
         }
     }
 
@@ -106,6 +113,7 @@ impl Limits {
             ("keepalive_timeout_secs", self.keepalive_timeout_secs),
             ("linger_timeout_secs", self.linger_timeout_secs),
             ("request_timeout_secs", self.request_timeout_secs),
+            ("request_overrun_secs", self.request_overrun_secs),
         ];
         for (name, value) in times {
             if !(0.0..=86_400.0).contains(&value) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Group, Worker};
 
+use crate::guard::Overrun;
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -41,6 +42,8 @@ pub struct Facts {
     pub descriptors_max: usize,
     /// Whether handlers of one worker run at the same time on several threads.
     pub parallel_handlers: bool,
+    /// What becomes of the process of a handler that is past its hard deadline, where the model itself runs it.
+    pub overrun: Overrun,
 }
 
 /// One concurrency model.
@@ -56,6 +59,9 @@ pub trait Model: Sync {
 
     /// What it takes.
     fn facts(&self, settings: &Settings) -> Facts;
+
+    /// What its soft deadlines do not reach, as a line for a person: everything else that waits is cancelled.
+    fn cannot_cancel(&self) -> &'static str;
 
     /// Refuses settings that it cannot honour.
     ///

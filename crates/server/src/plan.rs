@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tenfold_runtime::ProcessShare;
 use tenfold_runtime::net::TcpListener;
 use tenfold_scoreboard::{Scoreboard, Slot};
 use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worker};
@@ -48,7 +49,12 @@ impl Plan {
         is_spare: fn(&Slot) -> bool,
         run: impl Fn(&Worker) -> ExitReason + 'static,
     ) -> Group {
-        let group = Group::new("worker", self.settings.workers(), run)
+        let workers = self.settings.workers();
+        let run = move |worker: &Worker| {
+            ProcessShare::new(worker.index(), workers).set();
+            run(worker)
+        };
+        let group = Group::new("worker", workers, run)
             .spawning(self.settings.spawning())
             .recycling(self.settings.recycling())
             .spare_when(is_spare)

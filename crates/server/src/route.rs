@@ -20,6 +20,7 @@ pub struct Route {
     exempt: bool,
     body_bytes_max: Option<u64>,
     timeout: Option<Duration>,
+    overrun: Option<Duration>,
     /// Its handler was seen to wait.
     waits: AtomicBool,
 }
@@ -80,10 +81,16 @@ impl Route {
         self.body_bytes_max.map_or(COLLECT_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
-    /// How long the handler may take, if the route has a limit of its own.
+    /// How long after its arrival a request's waits fail, if the route has a limit of its own.
     #[inline]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// How long it may run on after that, if the route has a limit of its own.
+    #[inline]
+    pub fn overrun(&self) -> Option<Duration> {
+        self.overrun
     }
 
     /// A route of the server itself.
@@ -100,6 +107,7 @@ impl Route {
             exempt: false,
             body_bytes_max: facts.body_bytes_max,
             timeout: facts.timeout,
+            overrun: facts.overrun,
             waits: AtomicBool::new(false),
         }
     }
@@ -112,6 +120,7 @@ impl Route {
             exempt: new.exempt,
             body_bytes_max: new.facts.body_bytes_max,
             timeout: new.facts.timeout,
+            overrun: new.facts.overrun,
             waits: AtomicBool::new(false),
         }
     }

@@ -12,6 +12,7 @@ use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
+use crate::drive::balance::Balance;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
@@ -39,6 +40,8 @@ pub(crate) struct Service {
     orders: OnceLock<(OrderReader, Reporter)>,
     /// The board of all processes, where there is a master.
     board: Option<Scoreboard>,
+    /// Whether other workers accept from the same sockets.
+    is_shared: bool,
     open: AtomicUsize,
 }
 
@@ -53,7 +56,7 @@ impl Service {
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, |name, _| Ok(OpenLane::behind_front(name)))
+        Self::open_with(plan, |name, lane| Ok(OpenLane::behind_front(name, lane)))
     }
 
     fn open_with(
@@ -77,6 +80,7 @@ impl Service {
             unready: AtomicBool::new(false),
             orders: OnceLock::new(),
             board: plan.board,
+            is_shared: !plan.listen.reuseport,
             open: AtomicUsize::new(0),
         }))
     }
@@ -96,6 +100,11 @@ impl Service {
                 self.obey(order, reporter);
             }
         }
+        self.stop.was_said()
+    }
+
+    /// Whether the word to stop was said. Looks for no orders.
+    pub(crate) fn was_told_to_stop(&self) -> bool {
         self.stop.was_said()
     }
 
@@ -141,6 +150,11 @@ impl Service {
     /// Whether the handler process in that slot has begun to answer the request that it has.
     pub(crate) fn has_answer_started(&self, slot: usize) -> bool {
         self.board.is_none_or(|board| board.slot(slot).answer_started.load(Ordering::Acquire) != 0)
+    }
+
+    /// For an acceptor, where several workers take their connections from one queue.
+    pub(crate) fn balance(&self) -> Option<Balance> {
+        self.is_shared.then(|| Balance::new(self.board, scoreboard::current()))?
     }
 
     /// Whether one more connection may be accepted.

@@ -4,6 +4,7 @@
 //!   ready                    it serves from now on
 //!   failed REASON            it cannot start, and ends
 //!   logs                     the log files are open again      logs REASON   … are not
+//!   condemned REASON         a request is past its hard deadline: it needs a replacement
 //!   dump TEXT                what its requests are doing, newlines as \n
 //! ```
 //!
@@ -37,6 +38,9 @@ pub enum Report {
     Logs(Result<(), String>),
     /// What its requests are doing.
     Dump(String),
+    /// A request does not end: the worker needs a replacement. It serves on until that is ready, or ends at once if it has
+    /// nothing else to do.
+    Condemned(String),
 }
 
 /// The worker's end; may be shared between its threads. Says nothing where there is no master.
@@ -89,6 +93,7 @@ impl Report {
             Self::Logs(Ok(())) => ("logs", ""),
             Self::Logs(Err(reason)) => ("logs ", reason.as_str()),
             Self::Dump(text) => ("dump ", text.as_str()),
+            Self::Condemned(reason) => ("condemned ", reason.as_str()),
         };
         let mut line = format!("{word}{}", text.replace('\\', "\\\\").replace('\n', "\\n"));
         let mut end = line.len().min(LINE_BYTES_MAX - 1);
@@ -108,6 +113,7 @@ impl Report {
             "failed" => Self::Failed(text.unwrap_or_default()),
             "logs" => Self::Logs(text.map_or(Ok(()), Err)),
             "dump" => Self::Dump(text.unwrap_or_default()),
+            "condemned" => Self::Condemned(text.unwrap_or_default()),
             _ => return None,
         })
     }
@@ -187,6 +193,7 @@ mod tests {
             Report::Logs(Ok(())),
             Report::Logs(Err("full".into())),
             Report::Dump("one\ntwo".into()),
+            Report::Condemned("stuck".into()),
         ];
         said.iter().for_each(|report| reporter.say(report));
         assert_eq!(reader.take(), said);

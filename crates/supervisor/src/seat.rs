@@ -58,6 +58,8 @@ pub(crate) struct Process {
     pub(crate) ready_at: Option<Instant>,
     /// SIGKILL was sent.
     pub(crate) killed: bool,
+    /// It has said that a request in it does not end.
+    pub(crate) condemned: bool,
     /// When it is killed, if it was told to stop by itself (recycled, scaled down).
     pub(crate) until: Option<Instant>,
     /// Requests that the slot had counted before it came.
@@ -110,6 +112,7 @@ impl Process {
             started: Instant::now(),
             ready_at: None,
             killed: false,
+            condemned: false,
             until: None,
             requests_before: slot.requests.get(),
             jitter: 1.0 - f64::from(crate::backoff::random() as u8) / 2550.0,

@@ -37,6 +37,10 @@ pub mod prelude;
 
 use std::time::Duration;
 
+// Linked for its symbols; nobody calls it.
+#[cfg(feature = "hook")]
+use tenfold_hook as _;
+
 pub use tenfold_client as client;
 pub use tenfold_compare as compare;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
@@ -82,8 +86,11 @@ mod guide {
 
     pages! {
         Readme: "../../../README.md",
+        Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
+        Drivers: "../../../docs/drivers.md",
         Lanes: "../../../docs/lanes.md",
+        Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",
         Operations: "../../../docs/operations.md",

@@ -14,13 +14,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("supervisor", &["scoreboard"]),
     ("server", &["runtime", "http", "supervisor", "scoreboard"]),
     ("client", &["runtime", "http"]),
+    ("hook", &["runtime"]),
     ("compare", &["runtime", "http", "server", "client", "scoreboard"]),
-    ("tenfold", &["server", "client", "compare"]),
+    ("tenfold", &["server", "client", "compare", "hook"]),
 ];
 
 /// Where unsafe code may be.
-const UNSAFE: &[&str] =
-    &["crates/reactor/", "crates/fiber/", "crates/scoreboard/src/map.rs", "crates/supervisor/src/sys.rs"];
+const UNSAFE: &[&str] = &[
+    "crates/reactor/",
+    "crates/fiber/",
+    "crates/hook/",
+    "crates/scoreboard/src/map.rs",
+    "crates/supervisor/src/sys.rs",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()

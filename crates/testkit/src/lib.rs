@@ -11,6 +11,7 @@ mod harness;
 mod memory;
 mod process;
 mod response;
+pub mod services;
 mod traffic;
 
 pub use client::{Client, PATIENCE};

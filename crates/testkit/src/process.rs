@@ -21,8 +21,8 @@ static ALIVE: Mutex<Vec<u32>> = Mutex::new(Vec::new());
 
 /// A running server.
 ///
-/// It has to print a line that starts with `ready ` and goes on with its address when it serves. Dropping it kills it and
-/// all its children at once.
+/// It has to print a line when it serves: `ready ADDRESS`, or one with `http://ADDRESS` in it. Dropping it kills it and all
+/// its children at once.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
@@ -72,8 +72,7 @@ impl ServerProcess {
         }
         let until = Instant::now() + PATIENCE;
         loop {
-            let ready =
-                |log: &str| log.lines().find_map(|line| line.strip_prefix("ready ")).map(str::to_owned);
+            let ready = |log: &str| log.lines().find_map(announced).map(str::to_owned);
             if let Some(address) = server.output.wait(LOOK * 5, ready) {
                 server.address = address;
                 return Ok(server);
@@ -86,7 +85,7 @@ impl ServerProcess {
         }
     }
 
-    /// What followed `ready `.
+    /// Where it serves, as it has said itself.
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -148,6 +147,12 @@ impl ServerProcess {
         lock(&ALIVE).retain(|pid| *pid != self.child.id());
         Some(exit_of(status))
     }
+}
+
+/// The address in a line that says that a server serves.
+fn announced(line: &str) -> Option<&str> {
+    let in_url = || line.split_once("http://").map(|(_, rest)| rest.split([' ', '/']).next().unwrap_or(rest));
+    line.strip_prefix("ready ").or_else(in_url)
 }
 
 impl Drop for ServerProcess {

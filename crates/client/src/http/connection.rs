@@ -15,22 +15,20 @@ use super::origin::Origin;
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) stream: TcpStream,
+    /// A request was begun and its answer is not whole: nobody else may have the connection.
+    pub(crate) in_exchange: bool,
     /// Whom waits are for, where the server keeps account of them.
     host: Box<str>,
 }
 
 impl Connection {
     /// Connects to the first address of `origin` that answers.
-    pub(crate) fn open(
-        origin: &Origin,
-        longest: Duration,
-        until: Option<Instant>,
-    ) -> Result<Connection, Error> {
-        waiting_for(Cause::Http, &origin.authority, || Self::connect(origin, longest, until))
+    pub(crate) fn open(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
+        waiting_for(Cause::Http, &origin.authority, || Self::connect(origin, longest))
     }
 
-    fn connect(origin: &Origin, longest: Duration, until: Option<Instant>) -> Result<Connection, Error> {
-        let until = limit(longest, until);
+    fn connect(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
+        let until = limit(longest, None);
         let addresses = deadline_at(until, || origin.addresses()).map_err(|source| {
             match Error::io(Phase::Connecting, source) {
                 Error::Io { source, .. } => Error::Resolve { host: origin.authority.clone(), source },
@@ -47,7 +45,8 @@ impl Connection {
                 Ok(stream) => {
                     // Failing costs latency only.
                     let _ = stream.set_nodelay(true);
-                    return Ok(Connection { stream, host: origin.authority.as_str().into() });
+                    let host = origin.authority.as_str().into();
+                    return Ok(Connection { stream, in_exchange: false, host });
                 }
                 Err(error) => last = error,
             }

@@ -2,18 +2,18 @@
 
 use std::fmt;
 use std::io;
+use std::panic::Location;
 use std::time::{Duration, Instant};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
 use tenfold_http::h1::{BodyLength, RequestHead, request_head};
-use tenfold_runtime::park;
+use tenfold_runtime::deadline_at;
 
 use crate::error::{Error, Phase};
-use crate::pool::Refusal;
 
 use super::connection::Connection;
-use super::origin::{Origin, Url};
+use super::origin::Url;
 use super::response::{Response, await_head};
 use super::{Client, Shared};
 
@@ -93,7 +93,9 @@ impl RequestBuilder {
     ///
     /// # Cancel safety
     /// A cancelled or timed out request closes its connection; whether the server has done it is unknown.
+    #[track_caller]
     pub fn send(mut self) -> Result<Response, Error> {
+        let place = Location::caller();
         if let Some(mistake) = self.mistake.take() {
             return Err(mistake);
         }
@@ -101,26 +103,23 @@ impl RequestBuilder {
         let request = self.encode()?;
         let shared = &self.client.shared;
         let origin = &self.url.origin;
-        let (lease, kept) =
-            shared.pool.checkout(origin, until).map_err(|refusal| refused(shared, origin, refusal))?;
         let body = self.body.unwrap_or_default();
-
-        let kept = kept.filter(Connection::is_quiet);
-        if let Some(connection) = kept {
-            match exchange(shared, &connection, &request, &body, until) {
+        let mut pooled = shared.hosts.pool(origin).borrow(place, until)?;
+        loop {
+            let reused = pooled.is_reused();
+            pooled.in_exchange = true;
+            match exchange(shared, &pooled, &request, &body, until) {
                 Ok((head, broken)) => {
-                    return Response::new(self.client, lease, connection, head, &self.method, until, broken);
+                    return Response::new(self.client, pooled, head, &self.method, until, broken);
                 }
-                Err(failed) if failed.may_repeat && self.method.is_idempotent() => {}
+                Err(failed) if reused && failed.may_repeat && self.method.is_idempotent() => {
+                    pooled = match until {
+                        Some(until) => deadline_at(until, || pooled.reconnect())?,
+                        None => pooled.reconnect()?,
+                    };
+                }
                 Err(failed) => return Err(failed.error),
             }
-        }
-        let connection = Connection::open(origin, shared.times.connect, until)?;
-        match exchange(shared, &connection, &request, &body, until) {
-            Ok((head, broken)) => {
-                Response::new(self.client, lease, connection, head, &self.method, until, broken)
-            }
-            Err(failed) => Err(failed.error),
         }
     }
 
@@ -201,18 +200,6 @@ fn send(
 fn is_closed(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected)
-}
-
-fn refused(shared: &Shared, origin: &Origin, refusal: Refusal) -> Error {
-    match refusal {
-        Refusal::Full => Error::Busy {
-            host: origin.authority.clone(),
-            connections_max: shared.pool.limits().connections_max_per_host,
-            waiting: shared.pool.limits().waiters_max,
-        },
-        Refusal::TimedOut => Error::io(Phase::Queueing, io::ErrorKind::TimedOut.into()),
-        Refusal::Cancelled => Error::io(Phase::Queueing, park::cancelled()),
-    }
 }
 
 impl fmt::Debug for RequestBuilder {

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::io::{self, Read};
-use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::{HeaderMap, Method, StatusCode};
@@ -12,10 +11,10 @@ use tenfold_http::h1::{BodyDecoder, Framing, Parse, ResponseHeadParser};
 use tenfold_http::limits::BodyLimits;
 
 use crate::error::{Error, Phase};
-use crate::pool::Lease;
+use crate::pool::Pooled;
 
 use super::connection::Connection;
-use super::origin::Origin;
+use super::hosts::OriginManager;
 use super::{Client, Shared};
 
 /// First size of the buffer; a longer head makes it grow up to the head's limit.
@@ -37,8 +36,7 @@ pub struct Response {
 /// The connection and the rest of a body.
 struct Live {
     client: Client,
-    lease: Lease<Arc<Origin>, Connection>,
-    connection: Connection,
+    connection: Pooled<OriginManager>,
     decoder: BodyDecoder,
     chunked: bool,
     buffer: Buffer,
@@ -63,8 +61,7 @@ pub(crate) struct Head {
 impl Response {
     pub(crate) fn new(
         client: Client,
-        lease: Lease<Arc<Origin>, Connection>,
-        connection: Connection,
+        connection: Pooled<OriginManager>,
         head: Head,
         method: &Method,
         until: Option<Instant>,
@@ -79,7 +76,7 @@ impl Response {
         let decoder = BodyDecoder::new(framing, BodyLimits::unbounded())?;
         let bytes_max = client.shared.body_bytes_max;
         let chunked = framing == Framing::Chunked;
-        let live = Live { client, lease, connection, decoder, chunked, buffer, reusable, until };
+        let live = Live { client, connection, decoder, chunked, buffer, reusable, until };
         let mut response = Response { status, headers, body: Some(live), trailers: None, bytes_max };
         response.rest_at_end();
         Ok(response)
@@ -174,8 +171,7 @@ impl Response {
             self.trailers = live.decoder.take_trailers();
             // Bytes behind the answer belong to no request of ours: such a peer is not to be trusted with another.
             if live.reusable && live.buffer.filled().is_empty() {
-                live.connection.rest();
-                live.lease.give_back(live.connection);
+                live.connection.in_exchange = false;
             }
         }
     }

@@ -11,6 +11,9 @@
 //!        └─ stream: recv or poll
 //! ```
 //!
+//! A descriptor of somebody else's (`PollForeign`) is armed for one event at each wait instead: it may be closed and its
+//! number given to another without our hearing of it, and a thread that waited for it once must not be woken for ever.
+//!
 //! Invariants:
 //! - I1: between `submit` and its completion, a slot and the memory of its operation stay valid (contract of `submit`).
 //! - I2: a waiter leaves the table before its slot is marked done.
@@ -61,6 +64,10 @@ enum Finished {
 struct Entry {
     generation: u32,
     registered: bool,
+    /// Armed for one event, see [`EpollBackend::arm`]; never while `registered`.
+    armed: bool,
+    /// The kernel knew the number when it was last armed: a guess at which of two calls will succeed.
+    known: bool,
     stream: Option<(StreamOp, Token)>,
     /// Usually empty or one; both directions may wait at a time.
     waiters: Vec<Waiter>,
@@ -113,8 +120,52 @@ impl EpollBackend {
             Err(Errno::EXIST) => epoll::modify(&self.epoll, borrowed, data, flags),
             other => other,
         };
-        self.entry(fd).registered = outcome.is_ok();
+        let entry = self.entry(fd);
+        entry.registered = outcome.is_ok();
+        entry.armed = false;
         outcome
+    }
+
+    /// Arms a descriptor of somebody else's for one event, for all who wait for it.
+    fn arm(&mut self, fd: RawFd) -> Result<(), Errno> {
+        let entry = self.entry(fd);
+        entry.generation = entry.generation.wrapping_add(1);
+        let wanted = entry.waiters.iter().map(|waiter| match waiter.op {
+            RawOp::PollForeign { bits, .. } => bits,
+            _ => 0,
+        });
+        let flags =
+            EventFlags::from_bits_retain(wanted.fold(0, |all, bits| all | bits)) | EventFlags::ONESHOT;
+        let data = EventData::new_u64(u64::from(entry.generation) << 32 | fd as u64);
+        let known = entry.known;
+        // SAFETY: the caller has the descriptor open, or had: the kernel then says EBADF, or arms its successor for one
+        // event too many.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        let add = || epoll::add(&self.epoll, borrowed, data, flags);
+        let modify = || epoll::modify(&self.epoll, borrowed, data, flags);
+        let outcome = match if known { modify() } else { add() } {
+            Err(Errno::NOENT) => add(),
+            Err(Errno::EXIST) => modify(),
+            other => other,
+        };
+        let entry = self.entry(fd);
+        entry.armed = outcome.is_ok();
+        entry.known = outcome.is_ok();
+        outcome
+    }
+
+    /// Arms for a new or a left-over waiter; those that cannot wait are told why.
+    fn arm_or_fail(&mut self, fd: RawFd) {
+        let Err(errno) = self.arm(fd) else { return };
+        let finished = &mut self.finished;
+        self.entries[fd as usize].waiters.retain(|waiter| {
+            let RawOp::PollForeign { bits, .. } = waiter.op else { return true };
+            // EPERM: the descriptor is always ready (a regular file).
+            let always = errno == Errno::PERM;
+            let result = if always { (bits & (POLLIN | POLLOUT)) as i32 } else { -errno.raw_os_error() };
+            finished.push_back(Finished::Slot(waiter.slot, result));
+            false
+        });
     }
 
     fn next_finished(&mut self) -> Option<Completion> {
@@ -146,6 +197,15 @@ impl EpollBackend {
                 None => true,
             }
         });
+    }
+
+    /// The one event has come and somebody waits for the other direction.
+    fn rearm(&mut self, fd: RawFd) {
+        let Some(entry) = self.entries.get(fd as usize) else { return };
+        let foreign = |waiter: &Waiter| matches!(waiter.op, RawOp::PollForeign { .. });
+        if !entry.registered && !entry.armed && entry.waiters.iter().any(foreign) {
+            self.arm_or_fail(fd);
+        }
     }
 
     /// What an edge means for the stream on a descriptor.
@@ -224,6 +284,11 @@ impl Backend for EpollBackend {
         }
         let fd = op.fd();
         let was_registered = self.entry(fd).registered;
+        if matches!(op, RawOp::PollForeign { .. }) && !was_registered {
+            self.entry(fd).waiters.push(Waiter { op, slot });
+            self.arm_or_fail(fd);
+            return;
+        }
         if let Err(errno) = self.register(fd) {
             // EPERM: the descriptor is always ready (a regular file).
             let result = match (errno, op) {
@@ -235,7 +300,7 @@ impl Backend for EpollBackend {
         }
         self.entry(fd).waiters.push(Waiter { op, slot });
         // A poll was not tried before, and its edge may have passed: look at the present state.
-        if let (true, RawOp::Poll { bits, .. }) = (was_registered, op) {
+        if let (true, RawOp::Poll { bits, .. } | RawOp::PollForeign { bits, .. }) = (was_registered, op) {
             let now = present_state(fd, bits);
             if now != 0 {
                 self.pending.push_back((fd, now));
@@ -283,13 +348,17 @@ impl Backend for EpollBackend {
     fn adopt(&mut self, fd: RawFd) {
         if let Some(entry) = self.entries.get_mut(fd as usize) {
             entry.registered = false;
+            entry.armed = false;
+            entry.known = false;
             entry.stream = None;
         }
     }
 
     fn forget(&mut self, fd: RawFd) {
         let Some(entry) = self.entries.get_mut(fd as usize) else { return };
-        debug_assert!(entry.waiters.is_empty(), "a descriptor is closed while somebody waits for it");
+        // One that waited for an earlier, foreign owner of the number may not have run since that was closed.
+        let ours = |waiter: &Waiter| !matches!(waiter.op, RawOp::PollForeign { .. });
+        debug_assert!(!entry.waiters.iter().any(ours), "a descriptor is closed while somebody waits for it");
         if std::mem::take(&mut entry.registered) {
             entry.stream = None;
             // Closing alone would do, unless a duplicate of the descriptor lives on in another process (epoll(7), Q6).
@@ -317,11 +386,10 @@ impl Backend for EpollBackend {
                 continue;
             }
             let (fd, generation) = (data as u32 as RawFd, (data >> 32) as u32);
-            if self
-                .entries
-                .get(fd as usize)
-                .is_some_and(|entry| entry.registered && entry.generation == generation)
-            {
+            let Some(entry) = self.entries.get_mut(fd as usize) else { continue };
+            let watched = entry.registered || entry.armed;
+            if watched && entry.generation == generation {
+                entry.armed = false;
                 self.pending.push_back((fd, bits));
             }
         }
@@ -339,6 +407,7 @@ impl Backend for EpollBackend {
             }
             let (fd, bits) = self.pending.pop_front()?;
             self.run_waiters(fd, bits);
+            self.rearm(fd);
             if let Some(completion) = self.run_stream(fd, bits) {
                 return Some(completion);
             }
@@ -364,7 +433,7 @@ unsafe fn perform(op: RawOp, bits: u32) -> Option<i32> {
                 unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts(buf, len as usize)) };
             rustix::net::send(fd, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)
         }
-        RawOp::Poll { bits: wanted, .. } => {
+        RawOp::Poll { bits: wanted, .. } | RawOp::PollForeign { bits: wanted, .. } => {
             let hit = bits & (wanted | POLLERR | POLLHUP);
             return (hit != 0).then_some(hit as i32);
         }

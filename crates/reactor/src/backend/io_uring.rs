@@ -165,7 +165,9 @@ impl Backend for IoUringBackend {
             RawOp::Send { fd, buf, len } => {
                 opcode::Send::new(Fd(fd), buf, len).ioprio(RECVSEND_POLL_FIRST).flags(MSG_NOSIGNAL).build()
             }
-            RawOp::Poll { fd, bits } => opcode::PollAdd::new(Fd(fd), bits).build(),
+            RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits } => {
+                opcode::PollAdd::new(Fd(fd), bits).build()
+            }
             RawOp::ReadAt { fd, buf, len, offset } => {
                 opcode::Read::new(Fd(fd), buf, len).offset(offset).build()
             }

@@ -305,13 +305,19 @@ impl TcpListener {
     pub fn accept_from_until(&self, until: Option<Instant>) -> io::Result<(TcpStream, Option<SocketAddr>)> {
         loop {
             match self.try_accept_from() {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    let mut op = Op::Poll { fd: self.socket.as_fd(), interest: Interest::READ };
-                    self.socket.run(&mut op, until)?;
-                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_pending(until)?,
                 other => return other,
             }
         }
+    }
+
+    /// Waits until a connection is there to be accepted. Somebody else who shares the listener may be the one to get it.
+    ///
+    /// # Errors
+    /// `TimedOut` at `until`; `ECANCELED` on a cancelled fiber.
+    pub fn wait_pending(&self, until: Option<Instant>) -> io::Result<()> {
+        let mut op = Op::Poll { fd: self.socket.as_fd(), interest: Interest::READ };
+        self.socket.run(&mut op, until).map(drop)
     }
 
     /// Accepts a connection that is there, with its peer's address; `WouldBlock` when none is.

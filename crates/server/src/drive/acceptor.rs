@@ -32,7 +32,9 @@ const DRAIN_MIN: Duration = Duration::from_millis(200);
 pub(crate) fn accept_loop(
     listener: &TcpListener,
     service: &Arc<Service>,
-    accept: impl Fn(&TcpListener) -> io::Result<(tenfold_runtime::net::TcpStream, Option<std::net::SocketAddr>)>,
+    mut accept: impl FnMut(
+        &TcpListener,
+    ) -> io::Result<(tenfold_runtime::net::TcpStream, Option<std::net::SocketAddr>)>,
     mut serve: impl FnMut(Connection),
 ) {
     let mut in_batch = 0;

@@ -22,6 +22,8 @@ pub(crate) struct Connection {
     pub(crate) feed: Option<FeedId>,
     pub(crate) peer: Peer,
     pub(crate) exchange: Exchange,
+    /// When the first byte of the present request was seen; the deadline counts from it.
+    pub(crate) arrived: Option<Instant>,
     pub(crate) service: Arc<Service>,
     /// This process got it from a front for one request: the front has to know whether an answer has begun.
     pub(crate) behind_front: bool,
@@ -40,11 +42,20 @@ impl Connection {
             feed: None,
             peer,
             exchange: Exchange::new(),
+            arrived: None,
             service: service.clone(),
             behind_front: false,
             last: false,
             dawn: Dawn::accepted(service.sight),
             _open: Open::count(service),
+        }
+    }
+
+    /// Bytes have come: if a request begins with them, it has arrived now.
+    #[inline]
+    pub(crate) fn note_arrival(&mut self) {
+        if self.arrived.is_none() {
+            self.arrived = Some(Instant::now());
         }
     }
 

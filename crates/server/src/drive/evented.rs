@@ -21,9 +21,9 @@ const NO_ROOM: &[u8] =
 
 /// Starts a fiber that accepts from a listener for the running loop.
 pub(crate) fn spawn_acceptor(listener: TcpListener, service: Arc<Service>, begin: Begin) -> JoinHandle<()> {
-    spawn(move || {
-        let accept = |listener: &TcpListener| listener.accept_from_until(None);
-        accept_loop(&listener, &service, accept, begin);
+    spawn(move || match service.balance() {
+        Some(mut balance) => accept_loop(&listener, &service, |listener| balance.accept(listener), begin),
+        None => accept_loop(&listener, &service, |listener| listener.accept_from_until(None), begin),
     })
 }
 
@@ -40,6 +40,7 @@ pub(crate) fn begin(mut conn: Connection) {
         Ok(0) => work.put(),
         Ok(count) => {
             work.input.commit(count);
+            conn.note_arrival();
             start_fiber(Box::new(conn), work);
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -66,6 +67,7 @@ fn open_feed(conn: &mut Connection) -> FeedId {
 impl Dormant for Connection {
     fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if let News::Bytes(bytes) = news {
+            self.note_arrival();
             let mut work = Workspace::take();
             work.input.append(bytes);
             self.dawn.came(self.service.sight);

@@ -68,7 +68,9 @@ fn serve_all(
                 head_until = None;
                 *served += 1;
                 work.sight.begin(conn, account);
-                match one(conn, work, bytes) {
+                let outcome = one(conn, work, bytes);
+                conn.arrived = None;
+                match outcome {
                     Ok(After::KeepAlive) => {}
                     Ok(After::Linger) => return flush(conn, work, Next::Linger),
                     Ok(_) => return flush_last(conn, work),
@@ -77,6 +79,9 @@ fn serve_all(
             }
             Ok(Parse::Partial) => {
                 let idle = work.input.is_empty();
+                if !idle {
+                    conn.note_arrival();
+                }
                 let next = flush(conn, work, Next::Idle);
                 if idle || next == Next::Close {
                     return next;

@@ -13,11 +13,12 @@ use crate::body::BodyKind;
 use crate::context::Context;
 use crate::drive::answer::{Asked, answer};
 use crate::drive::connection::Connection;
+use crate::drive::deadline::{self, Deadline};
 use crate::drive::intake::{Intake, Leftover};
 use crate::drive::sight;
 use crate::drive::tally::Tally;
 use crate::error::Error;
-use crate::lane::crew::Crew;
+use crate::lane::crew::{Crew, Passed};
 use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
@@ -60,7 +61,8 @@ pub(crate) fn take(
         account.label(view.method_str(), view.path());
     }
     let found = conn.service.router.find(view.method_str(), view.path());
-    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally, account };
+    let deadline = deadline_of(conn, &found);
+    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally, deadline, account };
     let outcome = turn.in_lane(&found);
     conn.exchange = exchange;
     outcome
@@ -69,6 +71,12 @@ pub(crate) fn take(
 fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
     let route = conn.service.router.find(view.method_str(), view.path()).route;
     !route.is_exempt() && conn.service.lanes[route.lane()].leaves_the_loop()
+}
+
+fn deadline_of(conn: &Connection, found: &Found<'_>) -> Option<Deadline> {
+    let route = found.route;
+    let lane = (!route.is_exempt()).then(|| &conn.service.lanes[route.lane()]);
+    Deadline::of(conn.arrived, route, lane, &conn.service)
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
@@ -85,6 +93,7 @@ struct Turn<'a> {
     output: &'a mut Vec<u8>,
     exchange: &'a mut Exchange,
     tally: &'a mut Tally,
+    deadline: Option<Deadline>,
     /// Where the request's times go, where sight is on.
     account: Option<&'static Account>,
 }
@@ -99,7 +108,8 @@ impl<'a> Turn<'a> {
             return self.run(found, false);
         }
         let lane = &self.conn.service.lanes[found.route.lane()];
-        let place = match enter(lane, self.conn, self.output, self.account)? {
+        let entering = || enter(lane, self.conn, self.output, self.account);
+        let place = match deadline::within(self.deadline, entering)? {
             Ok(place) => place,
             Err(overflow) => return self.overflow(lane, overflow),
         };
@@ -136,20 +146,35 @@ impl<'a> Turn<'a> {
         conn.write_all(output)?;
         sight::enter(*account, Stage::Queue);
         let wait_max = lane.gate.as_ref().map_or(Duration::ZERO, Gate::wait_max);
-        let Some(channel) = crew.take(Instant::now() + wait_max) else {
+        let until = Instant::now() + wait_max;
+        let until = self.deadline.map_or(until, |deadline| until.min(deadline.soft));
+        let Some(channel) = crew.take(until) else {
             return self.refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "no handler process is there"));
         };
         let last = conn.service.is_stopping()
             || self.exchange.requests() >= conn.service.bounds.exchange.requests_max;
         let socket = conn.stream.socket();
+        let age = self.deadline.map_or(Duration::ZERO, |deadline| deadline.arrived.elapsed());
         let handed = account.map(|account| account.hand_over(now_ns())).unwrap_or_default();
-        match channel.pass(socket, (last, &conn.peer.to_string(), &handed), [head, rest]) {
+        let peer = conn.peer.to_string();
+        let passed = Passed { last, age, peer: &peer, handed: &handed };
+        match deadline::within_hard(self.deadline, || channel.pass(socket, &passed, [head, rest])) {
             Ok(reply) => {
                 crew.join(channel);
                 self.output.clear();
                 Ok(Outcome::Elsewhere(reply.after, reply.bytes))
             }
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                // It should have ended itself, and may still come to life: nobody is to read what it writes then.
+                tracing::error!(lane = lane.name, slot = channel.slot, "a handler process does not answer");
+                let _ = conn.stream.shutdown(std::net::Shutdown::Both);
+                Err(error)
+            }
             Err(error) if conn.service.has_answer_started(channel.slot) => Err(error),
+            Err(_) if self.deadline.is_some_and(|deadline| deadline.is_overdue(Instant::now())) => {
+                self.output.clear();
+                self.refuse(Error::new(StatusCode::GATEWAY_TIMEOUT, "the deadline passed").logged())
+            }
             Err(error) => {
                 if let Some(account) = account {
                     account.take_over(&handed);
@@ -193,11 +218,8 @@ impl<'a> Turn<'a> {
             let mut cx = Context::new(self.view, found, &self.conn.peer, &service.state, &mut intake);
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
-            let mut call = || service.router.answer_into(&mut cx, &mut response);
-            let call = || match route.timeout().or(service.bounds.request_timeout) {
-                Some(limit) => tenfold_runtime::deadline(limit, call),
-                None => call(),
-            };
+            let call = || service.router.answer_into(&mut cx, &mut response);
+            let call = || deadline::watched(self.deadline, route.pattern(), &self.view, call);
             if inline {
                 park::inline(call);
             } else {

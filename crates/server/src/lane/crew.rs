@@ -46,11 +46,25 @@ pub(crate) struct Crew {
     idle: Mutex<Vec<Channel>>,
 }
 
+/// What a front says of a request that it gives away.
+pub(crate) struct Passed<'a> {
+    /// The connection closes after this answer, whatever the client wishes.
+    pub(crate) last: bool,
+    /// How long ago the request has arrived.
+    pub(crate) age: Duration,
+    /// The client's address in text, for the handler.
+    pub(crate) peer: &'a str,
+    /// What the front has counted of it.
+    pub(crate) handed: &'a Handed,
+}
+
 /// What a handler process got.
 pub(crate) struct Given {
     pub(crate) client: OwnedFd,
     /// The connection closes after this answer, whatever the client wishes.
     pub(crate) last: bool,
+    /// How long ago the request has arrived.
+    pub(crate) age: Duration,
     /// What was read from the connection, beginning with the request's head.
     pub(crate) bytes: Vec<u8>,
     /// The client's address in text, for the handler.
@@ -120,11 +134,13 @@ impl Channel {
     pub(crate) fn pass(
         &self,
         client: impl AsFd,
-        (last, peer, handed): (bool, &str, &Handed),
+        passed: &Passed<'_>,
         parts: [&[u8]; 2],
     ) -> io::Result<Reply> {
-        let header = [u8::from(last), peer.len() as u8];
-        let header = [header.as_slice(), peer.as_bytes(), &handed.to_bytes()].concat();
+        let Passed { last, age, peer, handed } = passed;
+        let header = [u8::from(*last), peer.len() as u8];
+        let age_ms = u32::try_from(age.as_millis()).unwrap_or(u32::MAX).to_be_bytes();
+        let header = [header.as_slice(), &age_ms, peer.as_bytes(), &handed.to_bytes()].concat();
         park::parking(|| {
             self.send(&header, parts, Some(client.as_fd()))?;
             let (mut first, _) = self.receive()?;
@@ -143,12 +159,16 @@ impl Channel {
     /// Handler: takes a request; `None` when the front is gone.
     pub(crate) fn given(&self) -> io::Result<Option<Given>> {
         let (bytes, client) = self.receive()?;
-        let (Some(client), [last, peer_len, rest @ ..]) = (client, &bytes[..]) else { return Ok(None) };
+        let (Some(client), [last, peer_len, a, b, c, d, rest @ ..]) = (client, &bytes[..]) else {
+            return Ok(None);
+        };
+        let age = Duration::from_millis(u32::from_be_bytes([*a, *b, *c, *d]).into());
         let Some((peer, rest)) = rest.split_at_checked(usize::from(*peer_len)) else { return Ok(None) };
         let Some((handed, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let peer = String::from_utf8_lossy(peer).into_owned();
         let handed = Handed::from_bytes(handed);
-        Ok(Some(Given { client, last: *last != 0, bytes: self.receive_rest(rest.to_vec())?, peer, handed }))
+        let bytes = self.receive_rest(rest.to_vec())?;
+        Ok(Some(Given { client, last: *last != 0, age, bytes, peer, handed }))
     }
 
     /// Handler: gives the connection back.
@@ -278,7 +298,7 @@ mod tests {
         let (front, handler) = (channel(front), channel(handler));
         let echo = std::thread::spawn(move || {
             while let Ok(Some(given)) = handler.given() {
-                assert!(given.last && given.peer == "a peer");
+                assert!(given.last && given.peer == "a peer" && given.age == Duration::from_millis(1500));
                 handler.reply(After::Linger, &given.bytes).unwrap();
             }
         });
@@ -288,7 +308,13 @@ mod tests {
         {
             let bytes: Vec<u8> = (0..head + rest).map(|index| (index % 251) as u8).collect();
             let (head, rest) = bytes.split_at(head);
-            let reply = front.pass(&client, (true, "a peer", &Handed::default()), [head, rest]).unwrap();
+            let passed = Passed {
+                last: true,
+                age: Duration::from_millis(1500),
+                peer: "a peer",
+                handed: &Handed::default(),
+            };
+            let reply = front.pass(&client, &passed, [head, rest]).unwrap();
             assert!(reply.bytes == bytes && reply.after == After::Linger, "{} bytes", bytes.len());
         }
         drop(front);

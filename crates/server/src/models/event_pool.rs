@@ -45,6 +45,10 @@ impl Model for EventPool {
         }
     }
 
+    fn cannot_cancel(&self) -> &'static str {
+        "a thread of the pool that computes or blocks outside of Tenfold"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), String> {
         settings.refuse_handlers(self.name())
     }

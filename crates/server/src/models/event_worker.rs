@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tenfold_http::h1::After;
 use tenfold_runtime::net::{TcpListener, TcpStream};
-use tenfold_runtime::{park, spawn_detached};
+use tenfold_runtime::{ProcessShare, park, spawn_detached};
 use tenfold_supervisor::{ExitReason, Group, Worker};
 
 use super::{Facts, Model, loops, place_on_loops};
@@ -24,6 +24,7 @@ use crate::drive::evented;
 use crate::drive::exchange::{Next, serve_until};
 use crate::drive::sight::Dawn;
 use crate::drive::workspace::Workspace;
+use crate::guard::{Overrun, sentry};
 use crate::lane::crew::{Channel, Given};
 use crate::lane::{Lane, Placement};
 use crate::peer::Peer;
@@ -57,7 +58,17 @@ impl Model for EventWorker {
     fn facts(&self, settings: &Settings) -> Facts {
         let handlers = handlers(settings);
         let facts = loops::facts(settings);
-        Facts { processes: handlers, at_once: Some(handlers), parallel_handlers: false, ..facts }
+        Facts {
+            processes: handlers,
+            at_once: Some(handlers),
+            parallel_handlers: false,
+            overrun: Overrun::Kill,
+            ..facts
+        }
+    }
+
+    fn cannot_cancel(&self) -> &'static str {
+        "a process that computes or blocks outside of Tenfold"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
@@ -77,11 +88,22 @@ impl Model for EventWorker {
         let fronts = plan.settings.workers();
         let doors: Arc<Vec<Door>> = Arc::new((0..fronts).map(|_| Door::open()).collect::<Result<_, _>>()?);
         let mut groups = Vec::new();
+        // Handlers run in the fronts as well (lanes without processes), so all of them share what the machine has.
+        let mut processes = fronts;
+        for (_, lane) in plan.blueprint.lanes() {
+            if let Placement::Worker(each) = self.place(lane, &plan.settings)? {
+                processes += fronts * each;
+            }
+        }
+        let mut first = fronts;
         for (index, (name, lane)) in plan.blueprint.lanes().iter().enumerate() {
             let Placement::Worker(each) = self.place(lane, &plan.settings)? else { continue };
             let (plan, doors) = (plan.clone(), doors.clone());
             let identity = plan.identity.clone();
+            let before = first;
+            first += fronts * each;
             let group = Group::new(format!("handler {name}"), fronts * each, move |worker| {
+                ProcessShare::new(before + worker.index(), processes).set();
                 match handle(worker, &plan, &doors[worker.index() % fronts], index) {
                     Ok(()) => ExitReason::Done,
                     Err(reason) => ExitReason::Failed(reason),
@@ -93,6 +115,7 @@ impl Model for EventWorker {
         let plan = plan.clone();
         // Handler processes belong to a front by its number: another number of fronts is another generation.
         let fronts = Group::new("worker", fronts, move |worker| {
+            ProcessShare::new(worker.index(), processes).set();
             let door = &doors[worker.index()];
             loops::run(self, worker, &plan, evented::begin, |service, handles| {
                 let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
@@ -157,6 +180,7 @@ fn welcome(listener: TcpListener, service: Arc<Service>) {
 fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), String> {
     plan.listeners.close();
     let service = Service::open_behind_front(plan)?;
+    sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
     let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;
     let orders = Arc::new(orders);
     worker.ready();
@@ -192,10 +216,11 @@ fn knock(door: &Door, lane: usize, slot: usize) -> std::io::Result<Channel> {
 }
 
 fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
-    let Given { client, last, bytes, peer, handed } = given;
+    let Given { client, last, age, bytes, peer, handed } = given;
     let mut conn = Connection::new(TcpStream::from_fd(client), Peer::from_text(&peer), service);
     conn.behind_front = true;
     conn.last = last;
+    conn.arrived = std::time::Instant::now().checked_sub(age);
     conn.dawn = Dawn::handed(handed);
     let slot = tenfold_scoreboard::current();
     slot.answer_started.store(0, std::sync::atomic::Ordering::Release);

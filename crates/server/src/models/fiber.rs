@@ -36,6 +36,10 @@ impl Model for Fiber {
         loops::facts(settings)
     }
 
+    fn cannot_cancel(&self) -> &'static str {
+        "a loop that is held by a handler that computes or blocks outside of Tenfold"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), String> {
         settings.refuse_pool_threads(self.name())?;
         settings.refuse_handlers(self.name())

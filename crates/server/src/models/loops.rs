@@ -20,6 +20,7 @@ use tenfold_supervisor::{ExitReason, OrderReader, Reporter, Worker};
 
 use super::{Facts, Model};
 use crate::drive::evented::{Begin, spawn_acceptor};
+use crate::guard::{Overrun, sentry};
 use crate::plan::Plan;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -35,11 +36,12 @@ pub(super) fn facts(settings: &Settings) -> Facts {
     let threads = settings.threads.unwrap_or(1);
     Facts {
         evented: true,
-        threads_max: threads + 2,
+        threads_max: threads + 3,
         processes: 0,
         at_once: None,
         descriptors_max: settings.limits.connections_max + 4 * threads + 64,
         parallel_handlers: threads > 1,
+        overrun: Overrun::Replace,
     }
 }
 
@@ -67,6 +69,7 @@ fn serve(
     prepare: impl FnOnce(&Arc<Service>, &[LoopHandle]) -> Result<(), String>,
 ) -> Result<(), String> {
     let service = Service::open(plan, model)?;
+    sentry::start(&service, worker, Overrun::Replace, plan.settings.graceful_timeout())?;
     let listeners = plan.open_listeners(worker)?;
     let config = runtime_config(&plan.settings)?;
     let watchdog = Duration::from_millis(plan.settings.watchdog_ms);

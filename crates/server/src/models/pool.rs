@@ -12,6 +12,7 @@ use tenfold_supervisor::{ExitReason, Worker};
 use super::{Facts, Model, place_on_threads};
 use crate::drive::blocking;
 use crate::drive::connection::Connection;
+use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::service::Service;
@@ -38,12 +39,17 @@ impl Model for Pool {
         let threads = settings.threads.unwrap_or(THREADS);
         Facts {
             evented: false,
-            threads_max: threads + 1,
+            threads_max: threads + 2,
             processes: 0,
             at_once: Some(threads),
             descriptors_max: threads + 32,
             parallel_handlers: true,
+            overrun: Overrun::Replace,
         }
+    }
+
+    fn cannot_cancel(&self) -> &'static str {
+        "a thread that computes or blocks outside of Tenfold"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
@@ -96,6 +102,7 @@ fn start_acceptors(
     each: impl Fn(Connection) + Send + Sync + 'static,
 ) -> Result<Started, String> {
     let service = Service::open(plan, model)?;
+    sentry::start(&service, worker, Overrun::Replace, plan.settings.graceful_timeout())?;
     let each = Arc::new(each);
     let mut threads = Vec::new();
     for listener in plan.open_listeners(worker)? {

@@ -15,6 +15,7 @@ use tenfold_supervisor::{ExitReason, Worker};
 use super::{Facts, Model, place_on_threads};
 use crate::drive::acceptor::accept_loop;
 use crate::drive::blocking;
+use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::service::Service;
@@ -38,12 +39,17 @@ impl Model for Serial {
     fn facts(&self, _settings: &Settings) -> Facts {
         Facts {
             evented: false,
-            threads_max: 1,
+            threads_max: 2,
             processes: 0,
             at_once: Some(1),
             descriptors_max: 32,
             parallel_handlers: false,
+            overrun: Overrun::Kill,
         }
+    }
+
+    fn cannot_cancel(&self) -> &'static str {
+        "a thread that computes or blocks outside of Tenfold"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {
@@ -75,6 +81,7 @@ impl Serial {
     /// There is no second thread to hear orders, so every idle wait watches for them as well.
     fn serve(&self, worker: &Worker, plan: &Plan) -> Result<(), String> {
         let service = Service::open(plan, self)?;
+        sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
         let listeners = plan.open_listeners(worker)?;
         let orders = Arc::new(
             worker

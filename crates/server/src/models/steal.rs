@@ -67,6 +67,10 @@ impl Model for Steal {
         loops::facts(settings)
     }
 
+    fn cannot_cancel(&self) -> &'static str {
+        "a loop that is held by a handler that computes or blocks outside of Tenfold"
+    }
+
     fn check(&self, settings: &Settings) -> Result<(), String> {
         settings.refuse_pool_threads(self.name())?;
         settings.refuse_handlers(self.name())
@@ -89,7 +93,9 @@ impl Model for Steal {
     }
 }
 
-fn begin(conn: Connection) {
+fn begin(mut conn: Connection) {
+    // From here on it is the client who is waited for.
+    conn.dawn.looked();
     let idle_max = conn.service.bounds.header_timeout;
     rest(Box::new(Movable(conn)), idle_max);
 }
@@ -108,6 +114,7 @@ impl Dormant for Movable {
             return;
         }
         let mut conn = self.0;
+        conn.note_arrival();
         conn.dawn.came(conn.service.sight);
         let Some((mine, loops)) = MINE.with(|mine| mine.get().copied()).zip(LOOPS.get()) else {
             return start(Box::new(conn));

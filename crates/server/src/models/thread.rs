@@ -15,6 +15,7 @@ use super::pool::run_blocking;
 use super::{Facts, Model, place_on_threads};
 use crate::drive::blocking;
 use crate::drive::connection::Connection;
+use crate::guard::Overrun;
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::settings::Settings;
@@ -47,12 +48,17 @@ impl Model for Thread {
         let threads = Self::threads(settings).min(settings.limits.connections_max);
         Facts {
             evented: false,
-            threads_max: threads + 2,
+            threads_max: threads + 3,
             processes: 0,
             at_once: Some(threads),
             descriptors_max: threads + 32,
             parallel_handlers: true,
+            overrun: Overrun::Replace,
         }
+    }
+
+    fn cannot_cancel(&self) -> &'static str {
+        "a thread that computes or blocks outside of Tenfold"
     }
 
     fn check(&self, settings: &Settings) -> Result<(), String> {

@@ -67,6 +67,17 @@ impl Site {
     }
 }
 
+/// What the deadlines are, and what they do not reach under the model.
+fn deadlines(settings: &Settings) -> serde_json::Value {
+    let Ok(model) = crate::models::find(&settings.model) else { return serde_json::Value::Null };
+    serde_json::json!({
+        "request_timeout_secs": settings.limits.request_timeout_secs,
+        "request_overrun_secs": settings.limits.request_overrun_secs,
+        "cannot_cancel": model.cannot_cancel(),
+        "past_the_hard_one": model.facts(settings).overrun.text(),
+    })
+}
+
 impl Source for Site {
     fn prepare(&mut self, wish: &Wish) -> Result<Prepared, String> {
         let (mut settings, app) = (self.again)()?;
@@ -119,6 +130,7 @@ impl Source for Site {
         if let Some(facts) = &self.current {
             Picture { board: self.board, settings: facts.settings.clone() }.add_to(status);
             status.insert("reuseport".into(), facts.listen.reuseport.into());
+            status.insert("deadlines".into(), deadlines(&facts.settings));
         }
     }
 

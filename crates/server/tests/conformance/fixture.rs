@@ -45,6 +45,9 @@ fn app() -> App {
         .get("/sleep/{ms}", sleep)
         .get("/async/{ms}", async_sleep)
         .get("/spin/{ms}", spin)
+        .get("/block/{ms}", block)
+        .get("/peer-that-is-silent", wait_for_a_peer.timeout(Duration::from_millis(100)))
+        .post("/patient-hold", hold.timeout(Duration::MAX))
         .post("/async-hold", async |body: Body| hold(body));
     health(bodies(lanes(failures(app))))
 }
@@ -96,10 +99,16 @@ fn failures(app: App) -> App {
 
 fn lanes(app: App) -> App {
     app.lane("narrow", Lane::pool(1).queue(1).wait(Duration::from_secs(60)), |routes| {
-        routes.post("/narrow/hold", hold).get("/narrow/hello", || "narrow")
+        routes
+            .post("/narrow/hold", hold)
+            .get("/narrow/hello", || "narrow")
+            .get("/narrow/hasty", (|| "narrow").timeout(Duration::from_millis(100)))
     })
     .lane("brief", Lane::pool(1).queue(8).wait(Duration::from_millis(150)), |routes| {
         routes.post("/brief/hold", hold).get("/brief/hello", || "brief")
+    })
+    .lane("hasty", Lane::default().timeout(Duration::from_secs(1)), |routes| {
+        routes.get("/hasty/sleep/{ms}", try_sleep)
     })
 }
 
@@ -170,6 +179,26 @@ fn spin(Path(ms): Path<u64>) -> String {
         turns = std::hint::black_box(turns.wrapping_add(1));
     }
     format!("spun {ms}")
+}
+
+/// Blocks in the system's own sleep, which nothing of ours can end.
+#[inline(never)]
+fn block(Path(ms): Path<u64>) -> String {
+    std::thread::sleep(Duration::from_millis(ms));
+    format!("blocked {ms}")
+}
+
+fn try_sleep(Path(ms): Path<u64>) -> Result<&'static str> {
+    tenfold_runtime::try_sleep(Duration::from_millis(ms))?;
+    Ok("slept")
+}
+
+/// Reads from somebody who says nothing.
+fn wait_for_a_peer() -> Result<&'static str> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let stream = tenfold_runtime::net::TcpStream::connect(listener.local_addr()?)?;
+    stream.read_until(&mut [0], None)?;
+    Ok("it spoke")
 }
 
 async fn async_sleep(Path(ms): Path<u64>) -> String {

@@ -46,6 +46,7 @@ mod panic;
 
 mod async_handlers;
 mod concurrency;
+mod deadlines;
 mod lanes;
 mod upgrade;
 mod watchdog;
@@ -116,6 +117,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         async_handlers::behaviours(),
         concurrency::behaviours(),
         lanes::behaviours(),
+        deadlines::behaviours(),
         upgrade::behaviours(),
         watchdog::behaviours(),
         stop::behaviours(),

@@ -17,6 +17,7 @@ behaviours![
     several_loops_stop_as_one only |variant| variant.facts().evented,
     a_killed_worker_is_replaced,
     two_workers_share_the_listener,
+    connections_that_come_at_once_are_spread_over_the_workers only |variant| variant.facts().evented,
     a_handler_process_that_dies_takes_one_request_with_it only |variant| variant.has_handler_processes(),
 ];
 
@@ -146,6 +147,27 @@ fn two_workers_share_the_listener(variant: &'static Variant) {
     assert!(pids.iter().all(|pid| children.contains(pid)), "{pids:?} {children:?}");
     server.signal(Signal::TERM);
     assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+/// Without `drive::balance` the worker that is awake takes nearly all of them.
+fn connections_that_come_at_once_are_spread_over_the_workers(variant: &'static Variant) {
+    let server = variant.start("workers = 2", "");
+    let mut smaller: Vec<usize> = (0..7).map(|_| smaller_share(&server)).collect();
+    // An even share is 20. A worker that a busy machine does not run for a while is not waited for, so not each time.
+    smaller.sort_unstable();
+    assert!(smaller[3] >= 12, "{smaller:?}");
+}
+
+/// Of 40 connections, those of the worker that has fewer.
+fn smaller_share(server: &ServerProcess) -> usize {
+    let mut clients: Vec<Client> = (0..40).map(|_| server.client()).collect();
+    let mut shares = std::collections::BTreeMap::<u32, usize>::new();
+    for client in &mut clients {
+        let status = client.get("/status").expect(200);
+        let status: crate::fixture::Status = serde_json::from_slice(&status.body).expect("a status is JSON");
+        *shares.entry(status.pid).or_default() += 1;
+    }
+    40 - shares.values().max().expect("somebody has answered")
 }
 
 fn a_handler_process_that_dies_takes_one_request_with_it(variant: &'static Variant) {

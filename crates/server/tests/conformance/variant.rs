@@ -143,6 +143,12 @@ impl Variant {
         matches!(place, Ok(Placement::Pool(_) | Placement::Worker(_)))
     }
 
+    /// Whether a handler that blocks its thread lets others of its process run.
+    pub(crate) fn handlers_have_threads(&self) -> bool {
+        let place = self.model.place(&Lane::default(), &self.settings());
+        !self.facts().evented || matches!(place, Ok(Placement::Pool(_)))
+    }
+
     /// Whether a handler that waits lets others run.
     pub(crate) fn waits_apart(&self) -> bool {
         let place = self.model.place(&Lane::default(), &self.settings());

@@ -166,6 +166,9 @@ impl Crew {
     }
 
     fn heard(&mut self, index: usize, number: Option<usize>, slot: usize, report: Report) {
+        if let Report::Condemned(reason) = &report {
+            return self.condemn(index, number, slot, reason);
+        }
         let generation = &mut self.generations[index];
         match (report, number.and_then(|number| generation.seats.get_mut(number))) {
             (Report::Ready, Some(seat)) => {

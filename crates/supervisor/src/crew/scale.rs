@@ -154,12 +154,28 @@ impl Crew {
         }
     }
 
+    /// A worker has a request that does not end: whatever it does next, somebody else has to serve. Not bounded as
+    /// recycling is: a worker that is stuck is missing already.
+    pub(super) fn condemn(&mut self, index: usize, number: Option<usize>, slot: usize, reason: &str) {
+        tracing::error!(target: "supervisor", slot, "a worker is condemned: {reason}");
+        let is_serving = self.stop == Stop::No && self.generations[index].is_serving();
+        let Some(number) = number.filter(|_| is_serving) else { return };
+        let seat = &mut self.generations[index].seats[number];
+        let Some(process) = seat.process.as_mut().filter(|process| process.slot_index == slot) else {
+            return;
+        };
+        process.condemned = true;
+        if seat.successor.is_none() {
+            self.start_successor(index, number, "deadline");
+        }
+    }
+
     fn start_successor(&mut self, index: usize, number: usize, reason: &'static str) {
         match self.start(index, number) {
             Ok(process) => {
                 let seat = &mut self.generations[index].seats[number];
                 let slot = seat.process.as_ref().map_or(0, |process| process.slot_index);
-                tracing::info!(target: "supervisor", slot, reason, "recycling a worker");
+                tracing::info!(target: "supervisor", slot, reason, "replacing a worker");
                 seat.successor = Some(process);
                 seat.count_restart(reason);
                 *self.restarts.entry(reason).or_default() += 1;

@@ -89,6 +89,7 @@ impl Crew {
     fn worker(&self, generation: &Generation, group: &str, process: &Process, now: Instant) -> Value {
         let state = match (process.slot.state(), generation.phase) {
             _ if process.killed => "killed",
+            _ if process.condemned => "condemned",
             (_, Phase::Draining { .. }) | (State::Draining, _) => "draining",
             (State::Starting, _) => "starting",
             (State::Ready, _) => "ready",

@@ -1,6 +1,6 @@
 //! The table of the concurrency models.
 
-use tenfold_server::MODELS;
+use tenfold_server::{MODELS, Settings};
 
 /// One row per model, columns aligned; wide, as facts are.
 pub(crate) fn models() -> String {
@@ -15,6 +15,14 @@ pub(crate) fn models() -> String {
     for row in &rows {
         let [a, b, c] = widths;
         text.push_str(&format!("{:a$}  {:b$}  {:c$}  {}\n", row[0], row[1], row[2], row[3]));
+    }
+    text.push_str(
+        "\nDeadlines: at the soft one (limits.request_timeout_secs) all waits of a request fail. What that cannot cancel,\n\
+         and what happens then at the hard one (limits.request_overrun_secs later):\n\n",
+    );
+    for model in MODELS {
+        let (name, overrun) = (model.name(), model.facts(&Settings::default()).overrun.text());
+        text.push_str(&format!("{name:a$}  {}: {overrun}\n", model.cannot_cancel(), a = widths[0]));
     }
     text.push_str("\nEvery model runs in any number of worker processes: --workers N.\n");
     text

@@ -1,0 +1,121 @@
+//! `Hosts`: a pool of connections for each host and port, within one bound on idle connections.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, Phase};
+use crate::pool::{IdleBound, Manager, Pool, PoolOptions};
+
+use super::connection::Connection;
+use super::origin::Origin;
+
+/// How often pools of hosts that nobody asks any more are looked for.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+pub(crate) struct Hosts {
+    options: PoolOptions,
+    connect_timeout: Duration,
+    inside: Mutex<Inside>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    /// A host is here as long as it has a connection, within a second: so the map needs no bound of its own.
+    pools: HashMap<Arc<Origin>, Pool<OriginManager>>,
+    swept_at: Instant,
+}
+
+/// Connects to one host and port.
+#[derive(Debug)]
+pub(crate) struct OriginManager {
+    origin: Arc<Origin>,
+    connect_timeout: Duration,
+}
+
+impl Hosts {
+    pub(crate) fn new(options: PoolOptions, idle_max: usize, connect_timeout: Duration) -> Hosts {
+        let options = options.idle_bound(Arc::new(IdleBound::new(idle_max)));
+        let inside = Inside { pools: HashMap::new(), swept_at: Instant::now() };
+        Hosts { options, connect_timeout, inside: Mutex::new(inside) }
+    }
+
+    /// The pool of a host. The lock is held for a few instructions.
+    pub(crate) fn pool(&self, origin: &Arc<Origin>) -> Pool<OriginManager> {
+        let now = Instant::now();
+        let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
+        let swept = self.sweep(&mut inside, now);
+        let pool = match inside.pools.get(origin) {
+            Some(pool) => pool.clone(),
+            None => {
+                let manager = OriginManager { origin: origin.clone(), connect_timeout: self.connect_timeout };
+                let pool = self.options.clone().build(manager);
+                inside.pools.insert(origin.clone(), pool.clone());
+                pool
+            }
+        };
+        drop(inside);
+        swept.iter().for_each(|pool| pool.sweep(now));
+        pool
+    }
+
+    /// Forgets hosts without connections. Returns the others once a second: what has idled there for too long is closed
+    /// after the lock is gone.
+    fn sweep(&self, inside: &mut Inside, now: Instant) -> Vec<Pool<OriginManager>> {
+        if now.saturating_duration_since(inside.swept_at) < SWEEP_EVERY {
+            return Vec::new();
+        }
+        inside.swept_at = now;
+        inside.pools.retain(|_, pool| !pool.is_unused());
+        inside.pools.values().cloned().collect()
+    }
+}
+
+impl Manager for OriginManager {
+    type Connection = Connection;
+    type Error = Error;
+
+    fn name(&self) -> &str {
+        &self.origin.authority
+    }
+
+    fn connect(&self) -> Result<Connection, Error> {
+        Connection::open(&self.origin, self.connect_timeout)
+    }
+
+    /// Asked at every use: a peer closes when it likes, and one system call is less than a request that is lost.
+    fn check(&self, connection: &mut Connection) -> Result<(), Error> {
+        if connection.is_quiet() { Ok(()) } else { Err(Error::Closed) }
+    }
+
+    fn reset(&self, connection: &mut Connection) -> Result<(), Error> {
+        if connection.in_exchange {
+            return Err(Error::Io {
+                phase: Phase::ReceivingBody,
+                source: std::io::ErrorKind::ResourceBusy.into(),
+            });
+        }
+        connection.rest();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Url;
+    use super::*;
+
+    #[test]
+    fn a_host_without_connections_takes_no_memory() {
+        let hosts = Hosts::new(PoolOptions::new(), 8, Duration::from_secs(1));
+        let url = Url::parse("http://127.0.0.1:1/").unwrap();
+        let pool = hosts.pool(&url.origin);
+        let later = Instant::now() + SWEEP_EVERY;
+        let mut inside = hosts.inside.lock().unwrap();
+        assert_eq!(hosts.sweep(&mut inside, later).len(), 1, "somebody has a handle to it");
+        drop(pool);
+        assert!(hosts.sweep(&mut inside, later + SWEEP_EVERY).is_empty());
+        assert!(inside.pools.is_empty());
+    }
+}

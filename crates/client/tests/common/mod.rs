@@ -1,0 +1,21 @@
+//! Runs a test in every way that a task can wait.
+
+use tenfold_runtime::{BackendChoice, ReactorConfig, Runtime, RuntimeConfig};
+
+/// Runs a test on fibers over io_uring (where the kernel allows it), over epoll, and on a plain thread.
+pub fn everywhere(test: fn()) {
+    for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
+        match runtime(backend) {
+            Ok(runtime) => runtime.run(test).unwrap(),
+            Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    std::thread::spawn(test).join().unwrap();
+}
+
+/// A loop with stacks that suit unoptimised code.
+pub fn runtime(backend: BackendChoice) -> Result<Runtime, tenfold_runtime::RuntimeError> {
+    let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
+    Runtime::new(&RuntimeConfig { reactor, stack_bytes: 256 << 10, ..RuntimeConfig::default() })
+}

@@ -1,0 +1,118 @@
+//! `connect` and `accept`: the two for which the kernel has no flag "do not wait".
+
+use std::ffi::c_int;
+use std::time::{Duration, Instant};
+
+use libc::{sockaddr, socklen_t};
+use tenfold_runtime::foreign::Ended;
+
+use crate::sys::{Raw, failure, finish_int, socket_option, syscall};
+use crate::wait::{Patience, Side, errno_of, parks_on, sleep_until, wait_ready};
+
+/// Pauses between attempts at a Unix socket whose backlog is full: nothing tells when there is room.
+const BACKLOG_PAUSE_MIN: Duration = Duration::from_millis(1);
+const BACKLOG_PAUSE_MAX: Duration = Duration::from_millis(20);
+
+/// connect(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, len: socklen_t) -> c_int {
+    // SAFETY: the caller's address, as for connect(2).
+    unsafe {
+        // A datagram socket only takes note of the address.
+        if !parks_on(fd) || socket_option(fd, libc::SO_TYPE) == Some(libc::SOCK_DGRAM) {
+            return finish_int(syscall!(SYS_connect, fd, address, len));
+        }
+        finish_int(connect_parking(fd, address, len))
+    }
+}
+
+/// accept(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, len: *mut socklen_t) -> c_int {
+    // SAFETY: the caller's buffers, as for accept(2).
+    unsafe { accept4(fd, address, len, 0) }
+}
+
+/// accept4(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    len: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the caller's buffers, as for accept4(2).
+    let attempt = || unsafe { syscall!(SYS_accept4, fd, address, len, flags) };
+    if !parks_on(fd) {
+        return finish_int(attempt());
+    }
+    finish_int(
+        Patience::new(fd, Side::Read).run(|| if is_ready(fd) { attempt() } else { failure(libc::EAGAIN) }),
+    )
+}
+
+/// # Safety
+/// As connect(2).
+unsafe fn connect_parking(fd: c_int, address: *const sockaddr, len: socklen_t) -> Raw {
+    // SAFETY: F_GETFL and F_SETFL touch no memory of ours.
+    let flags = unsafe { syscall!(SYS_fcntl, fd, libc::F_GETFL) };
+    if flags < 0 {
+        return flags;
+    }
+    let blocking = flags as c_int & libc::O_NONBLOCK == 0;
+    // SAFETY: as above.
+    let set = |flags: Raw| unsafe { syscall!(SYS_fcntl, fd, libc::F_SETFL, flags) };
+    let attempt = || {
+        if blocking {
+            set(flags | libc::O_NONBLOCK as Raw);
+        }
+        // SAFETY: the caller's promise.
+        let result = unsafe { syscall!(SYS_connect, fd, address, len) };
+        if blocking {
+            set(flags);
+        }
+        result
+    };
+    let first = attempt();
+    if !blocking {
+        return first;
+    }
+    let until = Side::Write.until(fd);
+    if first == failure(libc::EAGAIN) {
+        return wait_for_backlog(until, attempt);
+    }
+    // EALREADY: an earlier connect, that was given up, is still under way; a blocking one joins it.
+    if first != failure(libc::EINPROGRESS) && first != failure(libc::EALREADY) {
+        return first;
+    }
+    match wait_ready(fd, Side::Write.events(), until, libc::EINPROGRESS) {
+        Ok(()) => failure(socket_option::<c_int>(fd, libc::SO_ERROR).unwrap_or(libc::EBADF)),
+        Err(error) => error,
+    }
+}
+
+/// Tries again and again, with growing pauses.
+fn wait_for_backlog(until: Option<Instant>, attempt: impl Fn() -> Raw) -> Raw {
+    let mut pause = BACKLOG_PAUSE_MIN;
+    loop {
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return failure(libc::EAGAIN);
+        }
+        match sleep_until(Instant::now() + pause) {
+            Ended::TimedOut => {}
+            ended => return failure(errno_of(ended, libc::EAGAIN).unwrap_or(libc::EAGAIN)),
+        }
+        let result = attempt();
+        if result != failure(libc::EAGAIN) {
+            return result;
+        }
+        pause = (pause * 2).min(BACKLOG_PAUSE_MAX);
+    }
+}
+
+fn is_ready(fd: c_int) -> bool {
+    let mut wanted = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: both are ours and outlive the call.
+    unsafe { syscall!(SYS_ppoll, &raw mut wanted, 1, &raw const now, 0, 0) != 0 }
+}

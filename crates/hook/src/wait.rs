@@ -1,0 +1,140 @@
+//! One call that may have to wait: tried, waited for, tried again.
+
+use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use tenfold_runtime::foreign::{self, Ended};
+use tenfold_runtime::park;
+
+use crate::sys::{Raw, failure, is_nonblocking, keeping_errno, socket_option};
+
+/// The highest descriptor that is never waited for: what is written there is read by people, often in an emergency.
+const STANDARD_MAX: c_int = 2;
+
+thread_local! {
+    /// This thread is the copy, in a forked child, of one that ran a fiber: its loop exists in the parent only.
+    static FORKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Whether a call on this descriptor parks.
+#[inline]
+pub(crate) fn parks_on(fd: c_int) -> bool {
+    park::parks() && fd > STANDARD_MAX && parks()
+}
+
+/// Whether the calling code parks.
+#[inline]
+pub(crate) fn parks() -> bool {
+    park::parks() && may_park()
+}
+
+fn may_park() -> bool {
+    static WATCH: Once = Once::new();
+    WATCH.call_once(|| {
+        // SAFETY: the handler is fit for a forked child: it reads and writes thread-locals without destructors.
+        unsafe { libc::pthread_atfork(None, None, Some(after_fork)) };
+    });
+    !FORKED.get()
+}
+
+unsafe extern "C" fn after_fork() {
+    if park::parks() {
+        FORKED.set(true);
+    }
+}
+
+/// Which side of a descriptor is waited for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    Read,
+    Write,
+}
+
+impl Side {
+    pub(crate) fn events(self) -> u16 {
+        match self {
+            Side::Read => libc::POLLIN as u16,
+            Side::Write => libc::POLLOUT as u16,
+        }
+    }
+
+    /// When a call that begins to wait now is out of time, by the socket's own time-out.
+    pub(crate) fn until(self, fd: c_int) -> Option<Instant> {
+        let name = if self == Side::Read { libc::SO_RCVTIMEO } else { libc::SO_SNDTIMEO };
+        let [seconds, micros] = socket_option::<[i64; 2]>(fd, name)?;
+        let timeout = Duration::from_secs(seconds as u64) + Duration::from_micros(micros as u64);
+        if timeout.is_zero() { None } else { Instant::now().checked_add(timeout) }
+    }
+}
+
+/// The waits of one call on one descriptor.
+pub(crate) struct Patience {
+    fd: c_int,
+    side: Side,
+    /// Set at the first wait: whether the call may wait, and until when.
+    until: Option<Option<Instant>>,
+}
+
+impl Patience {
+    pub(crate) fn new(fd: c_int, side: Side) -> Patience {
+        Patience { fd, side, until: None }
+    }
+
+    /// Waits, after an attempt that said `EAGAIN`.
+    ///
+    /// # Errors
+    /// What the call has to return: `EAGAIN` if it must not wait or has waited for long enough.
+    pub(crate) fn wait(&mut self) -> Result<(), Raw> {
+        let until = match self.until {
+            Some(until) => until,
+            None if is_nonblocking(self.fd) => return Err(failure(libc::EAGAIN)),
+            None => *self.until.insert(self.side.until(self.fd)),
+        };
+        wait_ready(self.fd, self.side.events(), until, libc::EAGAIN)
+    }
+
+    /// Tries until it does not say `EAGAIN`.
+    pub(crate) fn run(&mut self, mut attempt: impl FnMut() -> Raw) -> Raw {
+        loop {
+            let result = attempt();
+            if result != failure(libc::EAGAIN) {
+                return result;
+            }
+            if let Err(error) = self.wait() {
+                return error;
+            }
+        }
+    }
+}
+
+/// Parks until the descriptor may be ready; `late` is the error after `until`.
+pub(crate) fn wait_ready(fd: c_int, events: u16, until: Option<Instant>, late: c_int) -> Result<(), Raw> {
+    if fd < 0 {
+        return Err(failure(libc::EBADF));
+    }
+    // SAFETY: not negative. It is open unless the program is wrong, or another fiber closes it: then the wait says so, and a
+    // number without a file is an error of the kernel's.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let ended = keeping_errno(|| foreign::wait(fd, events, until));
+    errno_of(ended, late).map_or(Ok(()), |errno| Err(failure(errno)))
+}
+
+/// Parks until `until`.
+pub(crate) fn sleep_until(until: Instant) -> Ended {
+    keeping_errno(|| foreign::sleep_until(until))
+}
+
+/// The error that a wait's end means for the call.
+pub(crate) fn errno_of(ended: Ended, late: c_int) -> Option<c_int> {
+    Some(match ended {
+        Ended::Ready => return None,
+        Ended::TimedOut => late,
+        Ended::Deadline => libc::ETIMEDOUT,
+        Ended::Cancelled => libc::ECANCELED,
+        Ended::Closed => libc::EBADF,
+        Ended::Failed(errno) => errno,
+        _ => libc::EIO,
+    })
+}

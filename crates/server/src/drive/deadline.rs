@@ -1,0 +1,92 @@
+//! `Deadline`: the times by which one request has to be done, counted from its arrival.
+//!
+//! A request has arrived when its first byte was seen: at accept if that came with it. Waiting for a lane counts, and so
+//! does reading head and body. Writing the answer does not: that has its own bound, the client's stall.
+
+use std::time::{Duration, Instant};
+
+use tenfold_http::h1::HeadView;
+
+use crate::guard::desk;
+use crate::guard::slow_log;
+use crate::lane::OpenLane;
+use crate::route::Route;
+use crate::service::Service;
+
+/// Soft and hard deadline of one request; without either it costs nothing.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub(crate) arrived: Instant,
+    pub(crate) soft: Instant,
+    /// Never before the soft one.
+    pub(crate) hard: Option<Instant>,
+}
+
+impl Deadline {
+    /// The nearest word counts: the route's, else its lane's, else the limits'.
+    pub(crate) fn of(
+        arrived: Option<Instant>,
+        route: &Route,
+        lane: Option<&OpenLane>,
+        service: &Service,
+    ) -> Option<Deadline> {
+        let bounds = &service.bounds;
+        let timeout = route.timeout().or(lane.and_then(|lane| lane.timeout)).or(bounds.request_timeout)?;
+        let overrun = route.overrun().or(lane.and_then(|lane| lane.overrun)).or(bounds.request_overrun);
+        let arrived = arrived.unwrap_or_else(Instant::now);
+        // A time beyond the clock's end means never.
+        let soft = arrived.checked_add(timeout)?;
+        let hard = overrun.and_then(|overrun| soft.checked_add(overrun));
+        Some(Deadline { arrived, soft, hard })
+    }
+
+    /// The shorter of the two spans that the sentry has to tell apart.
+    pub(crate) fn shortest(&self) -> Duration {
+        let timeout = self.soft - self.arrived;
+        self.hard.map_or(timeout, |hard| timeout.min(hard - self.soft))
+    }
+
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        self.hard.is_some_and(|hard| hard <= now)
+    }
+}
+
+/// Runs `f` with its waits bounded by the soft deadline.
+pub(crate) fn within<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {
+    match deadline {
+        Some(deadline) => tenfold_runtime::deadline_at(deadline.soft, f),
+        None => f(),
+    }
+}
+
+/// How long after its hard deadline a handler process that does not end itself is given up. It names its stack first, and
+/// on a busy machine that may take a second.
+const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// Runs `f`, which waits for another process that keeps the deadlines itself.
+pub(crate) fn within_hard<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {
+    match deadline.and_then(|deadline| deadline.hard?.checked_add(GIVE_UP)) {
+        Some(at) => tenfold_runtime::deadline_at(at, f),
+        None => f(),
+    }
+}
+
+/// Runs a handler within its deadline, where the sentry sees it, and has the slow log told if it took too long.
+pub(crate) fn watched<R>(
+    deadline: Option<Deadline>,
+    route: &'static str,
+    view: &HeadView<'_>,
+    f: impl FnOnce() -> R,
+) -> R {
+    let Some(deadline) = deadline else { return f() };
+    let place = desk::enter(route, view, deadline);
+    let result = within(Some(deadline), f);
+    let entry = place.leave();
+    let expiry = tenfold_runtime::take_expiry();
+    if let Some(entry) = entry
+        && (entry.named || expiry.is_some())
+    {
+        slow_log::tell(entry, expiry);
+    }
+    result
+}
