@@ -23,6 +23,7 @@ use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
 use crate::router::Found;
+use crate::sight::title;
 use crate::upgrade::{self, Upgrade};
 
 /// What a turn leaves behind.
@@ -59,6 +60,7 @@ pub(crate) fn take(
     exchange.begin(&view);
     if let Some(account) = account {
         account.label(view.method_str(), view.path());
+        title::request(account.since(), view.method_str(), view.path());
     }
     let found = conn.service.router.find(view.method_str(), view.path());
     let deadline = deadline_of(conn, &found);

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Stage, TimesReading};
+use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Slot, Stage, TimesReading};
 use tenfold_testkit::{Client, ServerProcess, signal_process, wait_until};
 
 use crate::held::Held;
@@ -184,6 +184,11 @@ fn a_request_in_flight_shows_what_it_waits_for(variant: &'static Variant) {
     assert!(reading.arrived_ns <= reading.since_ns && reading.since_ns <= now, "{reading:?} at {now}");
     let again = watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
     assert_eq!(again, reading, "nothing has happened to it");
+    let has_it = |slot: &&Slot| slot.in_flight().iter().any(|reading| reading.stage == Stage::Wait);
+    let slot = watched.board.slots().iter().find(has_it).expect("it was seen a moment ago");
+    let title = std::fs::read(format!("/proc/{}/cmdline", slot.pid())).expect("the worker lives");
+    let title = String::from_utf8_lossy(&title);
+    assert!(title.contains(" slot ") && title.contains(": GET /sleep/600000\0"), "{title}");
 }
 
 fn a_body_that_does_not_come_is_a_wait_for_the_client(variant: &'static Variant) {
@@ -203,7 +208,7 @@ fn requests_of_a_killed_worker_are_in_flight_no_more(variant: &'static Variant) 
     let mut client = watched.server.client();
     client.send_get("/sleep/600000");
     watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
-    let has_it = |slot: &&tenfold_scoreboard::Slot| {
+    let has_it = |slot: &&Slot| {
         slot.in_flight().iter().any(|reading| reading.stage == Stage::Wait && reading.path == "/sleep/600000")
     };
     let slot = watched.board.slots().iter().find(has_it).expect("it was seen a moment ago");
