@@ -282,6 +282,12 @@ impl Account {
         self.write(|| self.clear_sums());
     }
 
+    /// When the present stage or wait began: a recent time, for those who would else read the clock.
+    #[inline]
+    pub fn since(&self) -> u64 {
+        self.since.load(Relaxed)
+    }
+
     /// Whether a request has it.
     pub fn is_in_flight(&self) -> bool {
         self.in_flight.load(Relaxed) != 0

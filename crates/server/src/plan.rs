@@ -10,6 +10,7 @@ use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worke
 
 use crate::app::Blueprint;
 use crate::settings::Settings;
+use crate::sight::title;
 
 /// Made in the master for each generation; cheap to have and safe to fork.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Plan {
     /// The worker's listeners as this process's own descriptors, non-blocking. All others are closed in this process: so
     /// an address that nobody listens on any more is really free.
     pub(crate) fn open_listeners(&self, worker: &Worker) -> Result<Vec<TcpListener>, String> {
+        title::begin(worker);
         self.listeners
             .take(&self.listen, worker.index())
             .iter()

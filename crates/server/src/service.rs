@@ -22,6 +22,7 @@ use crate::models::Model;
 use crate::plan::Plan;
 use crate::router::Router;
 use crate::settings::Settings;
+use crate::sight::title;
 use crate::state::StateMap;
 
 pub(crate) struct Service {
@@ -143,7 +144,10 @@ impl Service {
     /// Does what the master says. Whether it was to stop; a fast stop ends the process here, with whatever it was doing.
     pub(crate) fn obey(&self, order: Order, reporter: &Reporter) -> bool {
         match order {
-            Order::Graceful => self.stop.say(),
+            Order::Graceful => {
+                title::state("draining");
+                self.stop.say();
+            }
             Order::Fast => std::process::exit(0),
             Order::Unready => self.unready.store(true, Ordering::Relaxed),
             Order::ReopenLogs => {

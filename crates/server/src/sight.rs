@@ -9,5 +9,6 @@ pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod picture;
 mod text;
+pub(crate) mod title;
 
 pub use text::{age, text};

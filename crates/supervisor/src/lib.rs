@@ -63,6 +63,7 @@ mod pidfile;
 mod backoff;
 mod error;
 mod sys;
+mod title;
 
 pub use command::Command;
 pub use error::Error;
@@ -75,6 +76,7 @@ pub use order::{LogLevel, Order, Orders};
 pub use report::{Report, Reporter};
 pub use source::{Prepared, Source, Wish};
 pub use takeover::{inherited_control, report_failure};
+pub use title::set_title;
 pub use worker::{OrderReader, Worker};
 
 /// What this crate answers.

@@ -25,6 +25,7 @@ use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
 use crate::router::Found;
+use crate::sight::title;
 use crate::upgrade::{self, Upgrade};
 
 /// When a client may come again that was refused for a reason that has no time.
@@ -66,6 +67,7 @@ pub(crate) fn take(
     exchange.begin(&view);
     if let Some(account) = account {
         account.label(view.method_str(), view.path());
+        title::request(account.since(), view.method_str(), view.path());
     }
     let found = conn.service.router.find(view.method_str(), view.path());
     let deadline = deadline_of(conn, &found);

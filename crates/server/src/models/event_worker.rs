@@ -31,6 +31,7 @@ use crate::peer::Peer;
 use crate::plan::Plan;
 use crate::service::Service;
 use crate::settings::{Settings, refuse};
+use crate::sight::title;
 
 pub(super) struct EventWorker;
 
@@ -179,6 +180,7 @@ fn welcome(listener: TcpListener, service: Arc<Service>) {
 /// A handler process: one request after another, on its only thread.
 fn handle(worker: &Worker, plan: &Plan, door: &Door, lane: usize) -> Result<(), String> {
     plan.listeners.close();
+    title::begin(worker);
     let service = Service::open_behind_front(plan)?;
     sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
     let orders = worker.orders_fd().try_clone_to_owned().map_err(|error| error.to_string())?;

@@ -3,13 +3,16 @@
 //! The test is that process. Times are compared with one another and with what the test itself has waited, never with a
 //! clock's reading that a busy machine could change.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use rustix::process::Signal;
-use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Stage, TimesReading};
-use tenfold_testkit::{ServerProcess, signal_process, wait_until};
+use serde_json::{Value, json};
+use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Slot, Stage, TimesReading};
+use tenfold_testkit::{Client, ServerProcess, signal_process, wait_until};
 
 use crate::held::Held;
 use crate::variant::Variant;
@@ -22,6 +25,8 @@ behaviours![
     requests_of_a_killed_worker_are_in_flight_no_more,
     every_request_of_a_pipeline_is_counted,
     switched_off_it_counts_nothing,
+    status_answers_while_every_worker_is_stuck_and_says_what_in,
+    a_dump_lists_requests_of_a_worker_that_does_not_answer,
 ];
 
 /// A server and its board.
@@ -53,6 +58,53 @@ impl Watched {
         passed
     }
 
+    /// What the status listener answers, which may still be about to listen.
+    #[track_caller]
+    fn page(&self, path: &str) -> String {
+        let socket = self.file.with_extension("status");
+        let bytes = wait_until("the status listener answers", || {
+            let mut stream = UnixStream::connect(&socket).ok()?;
+            stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).ok()?;
+            let mut bytes = Vec::new();
+            stream.read_to_end(&mut bytes).ok().map(|_| bytes)
+        });
+        let answer = String::from_utf8(bytes).expect("an answer of text");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
+        body.to_owned()
+    }
+
+    #[track_caller]
+    fn status(&self) -> Value {
+        let body = self.page("/status");
+        serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}"))
+    }
+
+    /// What the master answers over the control socket.
+    #[track_caller]
+    fn ask(&self, request: &str) -> Value {
+        let mut stream =
+            UnixStream::connect(self.file.with_extension("control")).expect("the master listens");
+        stream.write_all(format!("{request}\n").as_bytes()).expect("the master reads");
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).expect("the master answers");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+    }
+
+    /// Stops all processes that serve; only a signal can make them go on.
+    #[track_caller]
+    fn freeze(&self) -> Vec<u32> {
+        let status = self.status();
+        let workers = status["workers"].as_array().expect("a list");
+        let serving = workers.iter().filter(|worker| worker["group"] != "status");
+        let pids: Vec<u32> =
+            serving.filter_map(|worker| worker["pid"].as_u64()).map(|pid| pid as u32).collect();
+        assert!(!pids.is_empty(), "{status:#}");
+        pids.iter().for_each(|pid| signal_process(*pid, Signal::STOP));
+        pids.iter().for_each(|pid| wait_until("it is stopped", || is_frozen(*pid).then_some(())));
+        pids
+    }
+
     /// The request in flight for that path, once `is_it` says so.
     #[track_caller]
     fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
@@ -65,8 +117,16 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.file);
+        for extension in ["", "status", "control"] {
+            let _ = std::fs::remove_file(self.file.with_extension(extension));
+        }
     }
+}
+
+/// Whether a process is stopped by a signal (proc(5), `stat`).
+fn is_frozen(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 fn a_sleep_is_waiting_and_a_computation_is_running(variant: &'static Variant) {
@@ -124,6 +184,11 @@ fn a_request_in_flight_shows_what_it_waits_for(variant: &'static Variant) {
     assert!(reading.arrived_ns <= reading.since_ns && reading.since_ns <= now, "{reading:?} at {now}");
     let again = watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
     assert_eq!(again, reading, "nothing has happened to it");
+    let has_it = |slot: &&Slot| slot.in_flight().iter().any(|reading| reading.stage == Stage::Wait);
+    let slot = watched.board.slots().iter().find(has_it).expect("it was seen a moment ago");
+    let title = std::fs::read(format!("/proc/{}/cmdline", slot.pid())).expect("the worker lives");
+    let title = String::from_utf8_lossy(&title);
+    assert!(title.contains(" slot ") && title.contains(": GET /sleep/600000\0"), "{title}");
 }
 
 fn a_body_that_does_not_come_is_a_wait_for_the_client(variant: &'static Variant) {
@@ -143,7 +208,7 @@ fn requests_of_a_killed_worker_are_in_flight_no_more(variant: &'static Variant) 
     let mut client = watched.server.client();
     client.send_get("/sleep/600000");
     watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
-    let has_it = |slot: &&tenfold_scoreboard::Slot| {
+    let has_it = |slot: &&Slot| {
         slot.in_flight().iter().any(|reading| reading.stage == Stage::Wait && reading.path == "/sleep/600000")
     };
     let slot = watched.board.slots().iter().find(has_it).expect("it was seen a moment ago");
@@ -152,7 +217,7 @@ fn requests_of_a_killed_worker_are_in_flight_no_more(variant: &'static Variant) 
     wait_until("the slot has a new worker", || (slot.starts() > 1).then_some(()));
     let before = watched.board.times();
     let served = wait_until("the new worker serves", || {
-        let mut client = tenfold_testkit::Client::try_connect(watched.server.address()).ok()?;
+        let mut client = Client::try_connect(watched.server.address()).ok()?;
         client.try_send("GET /hello HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
         client.try_read_to_end().ok().filter(|bytes| bytes.starts_with(b"HTTP/1.1 200"))
     });
@@ -178,4 +243,86 @@ fn switched_off_it_counts_nothing(variant: &'static Variant) {
     assert!(watched.board.slots().iter().all(|slot| slot.in_flight().is_empty()));
     held.release();
     assert_eq!(watched.board.times(), TimesReading::default());
+}
+
+fn status_answers_while_every_worker_is_stuck_and_says_what_in(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    watched.server.client().get("/hello").expect(200);
+    let mut stuck = watched.server.client();
+    stuck.send_get("/sleep/600000");
+    watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
+    let frozen = watched.freeze();
+    let mut nobody = Client::connect(watched.server.address());
+    nobody.send_get("/hello");
+
+    let status = watched.status();
+    let requests = status["requests"].as_array().expect("a list");
+    let found = requests.iter().find(|request| request["path"] == "/sleep/600000");
+    let found = found.unwrap_or_else(|| panic!("it is in flight: {status:#}"));
+    assert_eq!((&found["method"], &found["waits_for"]), (&json!("GET"), &json!("sleep")), "{found}");
+    assert!(found["age_ms"].as_u64() >= found["since_ms"].as_u64(), "{found}");
+    assert!(status["limits"]["connections_max"].as_u64() > Some(0), "{status:#}");
+    let page = watched.page("/status.txt");
+    assert!(page.lines().any(|line| line.contains("/sleep/600000") && line.contains(" for sleep")), "{page}");
+    expect_metrics(&watched.page("/metrics"));
+
+    assert!(frozen.iter().all(|pid| is_frozen(*pid)), "they are stuck still");
+    assert!(stuck.is_quiet() && nobody.is_quiet(), "so nobody has answered");
+    frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
+}
+
+/// Every line is a comment or a sample with a number, every sample belongs to a family that was announced, and histograms
+/// only grow.
+#[track_caller]
+fn expect_metrics(page: &str) {
+    let mut families = Vec::new();
+    let mut bucket: Option<(String, f64)> = None;
+    let mut samples = 0;
+    for line in page.lines() {
+        if let Some(rest) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = rest.split_once(' ').expect("a name and a kind");
+            assert!(matches!(kind, "counter" | "gauge" | "histogram"), "{line}");
+            families.push((name.to_owned(), kind.to_owned()));
+            continue;
+        }
+        if line.starts_with("# HELP ") {
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("no sample: {line:?}"));
+        let value: f64 = value.parse().unwrap_or_else(|_| panic!("no number: {line:?}"));
+        let (bare, labels) = name.split_once('{').map_or((name, ""), |(bare, labels)| (bare, labels));
+        assert!(labels.is_empty() || labels.ends_with('}'), "{line:?}");
+        let (family, kind) = families.last().expect("a family comes first");
+        let fits = match kind.as_str() {
+            "histogram" => ["_bucket", "_sum", "_count"].iter().any(|end| format!("{family}{end}") == bare),
+            _ => family == bare,
+        };
+        assert!(fits, "{line:?} in family {family}");
+        if bare.ends_with("_bucket") {
+            let series = format!("{bare}{}", labels.split("le=").next().unwrap_or_default());
+            if let Some((before, count)) = &bucket
+                && *before == series
+            {
+                assert!(value >= *count, "{line:?} after {count}");
+            }
+            bucket = Some((series, value));
+        }
+        samples += 1;
+    }
+    assert!(samples > 50 && page.contains("tenfold_worker_requests_total{"), "{page}");
+}
+
+fn a_dump_lists_requests_of_a_worker_that_does_not_answer(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let mut stuck = watched.server.client();
+    stuck.send_get("/sleep/600000");
+    watched.in_flight("/sleep/600000", |reading| reading.stage == Stage::Wait);
+    let frozen = watched.freeze();
+    let status = watched.status();
+    let slot = status["requests"][0]["slot"].as_u64().unwrap_or_else(|| panic!("a slot in {status:#}"));
+    let answer = watched.ask(&format!("worker dump {slot}"));
+    let said = answer["said"].as_str().unwrap_or_else(|| panic!("words in {answer}"));
+    assert!(said.contains("GET /sleep/600000") && said.contains("for sleep"), "{said}");
+    assert!(said.contains("the worker itself does not answer"), "{said}");
+    frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
 }
