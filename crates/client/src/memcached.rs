@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use tenfold_runtime::cause::{Cause, waiting_for};
 
 use crate::address::{Address, after};
 use crate::error::Error;
@@ -215,9 +216,10 @@ impl Client {
 
     fn call(&self, parts: &[&[u8]], replies: usize) -> Result<Vec<Reply>, Error> {
         let Shared { address, connect_timeout, reply_timeout, hub } = &*self.shared;
-        let link = hub.link(|| address.connect(*connect_timeout))?;
         let encode = |out: &mut Vec<u8>, _| parts.iter().for_each(|part| out.extend_from_slice(part));
-        link.call(encode, replies, after(*reply_timeout))
+        waiting_for(Cause::Database, "memcached", || {
+            hub.link(|| address.connect(*connect_timeout))?.call(encode, replies, after(*reply_timeout))
+        })
     }
 }
 

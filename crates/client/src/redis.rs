@@ -15,6 +15,8 @@ use std::panic::Location;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenfold_runtime::cause::{Cause, waiting_for};
+
 use crate::address::{Address, after};
 use crate::error::Error;
 use crate::hub::Hub;
@@ -195,7 +197,9 @@ impl Client {
     fn call(&self, encode: impl FnOnce(&mut Vec<u8>), replies: usize) -> Result<Vec<Value>, Error> {
         let until = after(self.shared.settings.reply_timeout);
         let Shared { settings, hub, .. } = &*self.shared;
-        hub.link(|| Ok(settings.open()?.stream))?.call(|out, _| encode(out), replies, until)
+        waiting_for(Cause::Database, &settings.name, || {
+            hub.link(|| Ok(settings.open()?.stream))?.call(|out, _| encode(out), replies, until)
+        })
     }
 }
 

@@ -18,6 +18,7 @@ use rmpv::Value;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha1::{Digest, Sha1};
+use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::net::TcpStream;
 
 use crate::address::{Address, after};
@@ -220,7 +221,8 @@ impl Target<'_> {
             Target::Stream(stream) => (&stream.client, stream.link.clone(), Some(stream.number)),
         };
         let until = after(client.shared.settings.reply_timeout);
-        let mut replies = link.call(|out, number| request.encode(out, number, stream), 1, until)?;
+        let encode = |out: &mut Vec<u8>, number| request.encode(out, number, stream);
+        let mut replies = waiting_for(Cause::Database, "tarantool", || link.call(encode, 1, until))?;
         replies.pop().ok_or(Error::Closed)?.accepted()
     }
 }

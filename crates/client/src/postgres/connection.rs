@@ -8,6 +8,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use tenfold_runtime::adapter::AsyncStream;
+use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::{block_on_until, park, spawn_detached};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{CancelToken, NoTls, Row, Statement};
@@ -175,26 +176,28 @@ impl Connection {
         let client = &*client;
         let mut gone = None;
         let mut call = pin!(call(client));
-        let ended = block_on_until(
-            poll_fn(|context| {
-                // First what was asked for, so that it is written in the same round. A connection that has ended may have
-                // left an answer behind.
-                if let Poll::Ready(outcome) = call.as_mut().poll(context) {
-                    return Poll::Ready(Some(outcome));
-                }
-                if gone.is_none()
-                    && let Poll::Ready(end) = machine.as_mut().poll(context)
-                {
-                    gone = Some(end);
-                }
-                match call.as_mut().poll(context) {
-                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                    Poll::Pending if gone.is_some() => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                }
-            }),
-            until,
-        );
+        let ended = waiting_for(Cause::Database, "postgres", || {
+            block_on_until(
+                poll_fn(|context| {
+                    // First what was asked for, so that it is written in the same round. A connection that has ended may have
+                    // left an answer behind.
+                    if let Poll::Ready(outcome) = call.as_mut().poll(context) {
+                        return Poll::Ready(Some(outcome));
+                    }
+                    if gone.is_none()
+                        && let Poll::Ready(end) = machine.as_mut().poll(context)
+                    {
+                        gone = Some(end);
+                    }
+                    match call.as_mut().poll(context) {
+                        Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
+                        Poll::Pending if gone.is_some() => Poll::Ready(None),
+                        Poll::Pending => Poll::Pending,
+                    }
+                }),
+                until,
+            )
+        });
         match ended {
             Ok(Some(Ok(value))) => {
                 *busy = gone.is_some();
