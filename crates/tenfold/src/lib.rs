@@ -88,6 +88,7 @@ mod guide {
         Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
         Drivers: "../../../docs/drivers.md",
+        FanOut: "../../../docs/fan-out.md",
         Lanes: "../../../docs/lanes.md",
         Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",
