@@ -13,9 +13,9 @@ use crate::services::Service;
 use crate::variant::Variant;
 
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
-    ("a_kill_and_a_restart_under_load", kill_and_restart, |_, _| true),
+    ("a_kill_and_a_restart_under_load", kill_and_restart, |_, service| service.tells),
     // Where a driver's call blocks a thread nothing ends it but the driver's own time-outs.
-    ("a_stop_and_a_resume_under_load", stop_and_resume, |variant, _| variant.parks()),
+    ("a_stop_and_a_resume_under_load", stop_and_resume, |variant, service| variant.parks() && service.tells),
 ];
 
 /// Clients that ask for the service all the time.

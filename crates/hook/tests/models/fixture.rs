@@ -213,11 +213,7 @@ impl Manager for Memcached {
     type Error = Failure;
 
     fn connect(&self) -> std::result::Result<memcache::Client, Failure> {
-        // The client waits for its inner pool, which waits on a condition variable and so blocks the thread: for half a
-        // minute if the server is away. It is asked first, and the client told to give up soon (docs/drivers.md).
-        let url = url("memcached");
-        std::net::TcpStream::connect(url.trim_start_matches("memcache://"))?;
-        Ok(memcache::Client::connect(format!("{url}?connect_timeout=0.1"))?)
+        Ok(memcache::Client::connect(url("memcached"))?)
     }
 
     fn name(&self) -> &str {

@@ -9,6 +9,8 @@ pub(crate) struct Service {
     pub(crate) name: &'static str,
     /// Whether it has a request that makes it wait, at `/NAME/wait/{ms}`.
     pub(crate) waits: bool,
+    /// Whether its driver says by an error that the service is away.
+    pub(crate) tells: bool,
     start: fn() -> Option<(String, Running)>,
     running: OnceLock<Option<(String, Running)>>,
 }
@@ -24,7 +26,9 @@ pub(crate) static SERVICES: [Service; 4] = [
 
 impl Service {
     const fn new(name: &'static str, waits: bool, start: fn() -> Option<(String, Running)>) -> Service {
-        Service { name, waits, start, running: OnceLock::new() }
+        // memcache's inner pool waits on a condition variable for a new connection, in every model (docs/drivers.md).
+        let tells = waits;
+        Service { name, waits, tells, start, running: OnceLock::new() }
     }
 
     fn running(&self) -> Option<&(String, Running)> {
