@@ -46,7 +46,6 @@ pub use tenfold_compare as compare;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
-pub use tenfold_server::scoreboard;
 pub use tenfold_server::{
     App, BINARY, Blueprint, Body, BodyReadError, BodySource, BuildError, Bytes, ClientAddr, Context, Error,
     Failure, Form, FromRequest, HTML, Handler, HeaderMap, HeaderName, HeaderValue, Html, IntoResponse, JSON,
@@ -89,6 +88,7 @@ mod guide {
         Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
         Drivers: "../../../docs/drivers.md",
+        FanOut: "../../../docs/fan-out.md",
         Lanes: "../../../docs/lanes.md",
         Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",
