@@ -4,9 +4,10 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::deadline_at;
 use tenfold_runtime::net::TcpStream;
-use tenfold_runtime::{deadline_at, dns};
 
+use crate::dns::Resolver;
 use crate::error::{Error, Phase};
 
 /// Host and port of a service.
@@ -44,12 +45,13 @@ impl Address {
     /// Connects to the first address of the host that answers, within `longest` and the task's deadline.
     pub(crate) fn connect(&self, longest: Duration) -> Result<TcpStream, Error> {
         let until = after(longest);
-        let found = deadline_at(until, || dns::lookup(&self.host, self.port)).map_err(|source| {
-            match Error::io(Phase::Connecting, source) {
-                Error::Io { source, .. } => Error::Resolve { host: self.to_string(), source },
-                other => other,
-            }
-        })?;
+        let found =
+            deadline_at(until, || Resolver::shared().lookup(&self.host, self.port)).map_err(|source| {
+                match Error::io(Phase::Connecting, source) {
+                    Error::Io { source, .. } => Error::Resolve { host: self.to_string(), source },
+                    other => other,
+                }
+            })?;
         let mut last = io::Error::from(io::ErrorKind::TimedOut);
         for address in found {
             let left = until.saturating_duration_since(Instant::now());

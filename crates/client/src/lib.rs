@@ -28,9 +28,13 @@
 
 pub mod pool;
 
+pub mod dns;
 pub mod http;
 pub mod memcached;
 pub mod redis;
+
+#[cfg(feature = "mysql")]
+pub mod mysql;
 
 #[cfg(feature = "tarantool")]
 pub mod tarantool;

@@ -46,7 +46,7 @@ const GREETING_BYTES: usize = 128;
 ///
 /// let client = Client::builder("127.0.0.1:3301")?.credentials("tenfold", "secret").build();
 /// let users = client.space("users")?;
-/// users.replace(&(1u32, "ada"))?;
+/// let _: (u32, String) = users.replace(&(1, "ada"))?;
 /// let found: Vec<(u32, String)> = users.select(Select::index(0), &(1,))?;
 /// let sum: (i64,) = client.eval("return ... ", &(1,))?;
 /// # Ok::<(), tenfold_client::Error>(())

@@ -41,11 +41,11 @@ fn tuples_are_added_found_changed_and_removed() {
         let name = space(&client, "tuples");
         let space = client.space(&name).unwrap();
         for id in 1..=5 {
-            assert_eq!(space.insert(&tuple(id, "x", 0)).unwrap(), tuple(id, "x", 0));
+            assert_eq!(space.insert::<Tuple>(&tuple(id, "x", 0)).unwrap(), tuple(id, "x", 0));
         }
-        let taken = space.insert(&tuple(1, "y", 0)).unwrap_err();
+        let taken = space.insert::<Tuple>(&tuple(1, "y", 0)).unwrap_err();
         assert!(matches!(&taken, Error::Rejected { code, .. } if code == "3"), "{taken}");
-        space.replace(&tuple(1, "y", 0)).unwrap();
+        space.replace::<Tuple>(&tuple(1, "y", 0)).unwrap();
         let changed: Option<Tuple> = space.update(&(2,), &[("+", 2, 7)]).unwrap();
         assert_eq!(changed, Some(tuple(2, "x", 7)));
         assert_eq!(space.update::<Tuple>(&(99,), &[("+", 2, 7)]).unwrap(), None);
@@ -138,10 +138,10 @@ fn a_stream_is_a_transaction_where_the_server_has_them() {
             }
             other => other.unwrap(),
         }
-        stream.space(&name).unwrap().insert(&tuple(1, "x", 0)).unwrap();
+        stream.space(&name).unwrap().insert::<Tuple>(&tuple(1, "x", 0)).unwrap();
         stream.rollback().unwrap();
         stream.begin().unwrap();
-        stream.space(&name).unwrap().insert(&tuple(2, "x", 0)).unwrap();
+        stream.space(&name).unwrap().insert::<Tuple>(&tuple(2, "x", 0)).unwrap();
         stream.commit().unwrap();
         let space = client.space(&name).unwrap();
         let found: Vec<Tuple> =

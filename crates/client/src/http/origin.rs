@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use ::http::Uri;
-use tenfold_runtime::dns;
 
+use crate::dns::Resolver;
 use crate::error::Error;
 
 /// An `http://` URL, taken apart: for callers that speak HTTP on connections of their own.
@@ -89,11 +89,7 @@ impl Origin {
     /// The addresses, in the resolver's order. A name is asked for on the thread pool where the caller is a fiber; a literal
     /// address asks nobody.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        let found = dns::lookup(self.host(), self.port)?;
-        if found.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
-        }
-        Ok(found)
+        Resolver::shared().lookup(self.host(), self.port)
     }
 
     fn host(&self) -> &str {

@@ -100,7 +100,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// [`Error::Rejected`] with number 3 if its key is taken; as [`Space::select`].
-    pub fn insert<T: Serialize + DeserializeOwned>(&self, tuple: &T) -> Result<T, Error> {
+    pub fn insert<T: DeserializeOwned>(&self, tuple: &impl Serialize) -> Result<T, Error> {
         self.one(Kind::Insert, vec![(key::TUPLE, to_value(tuple)?)])
     }
 
@@ -108,7 +108,7 @@ impl<'a> Space<'a> {
     ///
     /// # Errors
     /// As [`Space::select`].
-    pub fn replace<T: Serialize + DeserializeOwned>(&self, tuple: &T) -> Result<T, Error> {
+    pub fn replace<T: DeserializeOwned>(&self, tuple: &impl Serialize) -> Result<T, Error> {
         self.one(Kind::Replace, vec![(key::TUPLE, to_value(tuple)?)])
     }
 
