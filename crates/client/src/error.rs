@@ -90,6 +90,28 @@ pub enum Error {
     /// The peer's fault: 101 without having been asked, or interim responses without end.
     #[error("unexpected response: {0}")]
     Unexpected(&'static str),
+    /// The peer's refusal, in its own words.
+    #[error("the server refused: {code} {message}")]
+    Rejected {
+        /// Redis: the first word (`WRONGTYPE`); SQL: the SQLSTATE; Tarantool, memcached: the error's number or name.
+        code: String,
+        /// The rest.
+        message: String,
+    },
+    /// The answer is of another type than the caller expects.
+    #[error("the answer is {got}, expected {expected}")]
+    Type {
+        /// What was asked for.
+        expected: &'static str,
+        /// What came.
+        got: String,
+    },
+    /// So much is on its way over a shared connection that no more is taken in.
+    #[error("{in_flight} commands are on their way over this connection, and no more fit")]
+    Overloaded {
+        /// How many there are.
+        in_flight: usize,
+    },
     /// The body is larger than the caller is ready to hold in memory.
     #[error("the response body is larger than {bytes_max} bytes")]
     BodyTooLarge {
@@ -118,6 +140,8 @@ pub enum Phase {
     AwaitingHead,
     /// Receiving the body of the response.
     ReceivingBody,
+    /// Waiting for the reply to a command or query.
+    AwaitingReply,
 }
 
 impl Error {
@@ -146,6 +170,7 @@ impl fmt::Display for Phase {
             Phase::Sending => "sending the request",
             Phase::AwaitingHead => "waiting for the response",
             Phase::ReceivingBody => "receiving the response",
+            Phase::AwaitingReply => "waiting for the reply",
         })
     }
 }

@@ -29,6 +29,21 @@
 pub mod pool;
 
 pub mod http;
+pub mod memcached;
+pub mod redis;
+
+#[cfg(feature = "tarantool")]
+pub mod tarantool;
+
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
+#[cfg(feature = "postgres")]
+pub mod postgres;
+
+mod address;
+mod hub;
+mod link;
 
 mod error;
 

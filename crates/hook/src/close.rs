@@ -32,7 +32,8 @@ pub unsafe extern "C" fn dup2(from: c_int, to: c_int) -> c_int {
 /// dup3(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn dup3(from: c_int, to: c_int, flags: c_int) -> c_int {
-    if from != to {
+    // SAFETY: F_GETFD only looks whether the descriptor is open: if it is not, nothing happens to `to`.
+    if from != to && unsafe { syscall!(SYS_fcntl, from, libc::F_GETFD) } >= 0 {
         closing(to);
     }
     // SAFETY: as dup3(2).

@@ -13,6 +13,9 @@ use crate::sys::{Raw, failure, is_nonblocking, keeping_errno, socket_option};
 /// The highest descriptor that is never waited for: what is written there is read by people, often in an emergency.
 const STANDARD_MAX: c_int = 2;
 
+/// Calls on a thread after which the fiber that makes the last one goes to the end of the line.
+const CALLS_A_TURN: u32 = 64;
+
 thread_local! {
     /// This thread is the copy, in a forked child, of one that ran a fiber: its loop exists in the parent only.
     static FORKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
@@ -106,6 +109,26 @@ impl Patience {
                 return error;
             }
         }
+    }
+}
+
+/// At the end of a call and not within it: siblings may close the descriptor, and the call has parts to write.
+impl Drop for Patience {
+    fn drop(&mut self) {
+        take_turns();
+    }
+}
+
+/// Lets siblings run after many calls that did not have to wait: a fiber that reads what comes as fast as it reads would
+/// hold the loop for as long.
+fn take_turns() {
+    thread_local!(static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    let calls = CALLS.get() + 1;
+    if calls < CALLS_A_TURN {
+        CALLS.set(calls);
+    } else {
+        CALLS.set(0);
+        keeping_errno(tenfold_runtime::yield_now);
     }
 }
 

@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tenfold_reactor::Op;
+use tenfold_scoreboard::Cause;
 
+use crate::cause::Named;
 use crate::task;
 
 /// Shortest time between two stacks: when everything times out at once, one stack is as good as a thousand, and walking
@@ -23,7 +25,8 @@ const FRAMES_MAX: usize = 64;
 /// The end of a wait by the task's deadline.
 #[derive(Clone, Debug, Default)]
 pub struct Expiry {
-    /// What the wait was for, as `receiving from 127.0.0.1:5432`, or `a wake-up` where only the stack tells.
+    /// What the wait was for, as `database orders: receiving from 10.0.0.5:5432`: the name of [`crate::waiting_for`] if
+    /// there was one, then the operation, or a word as `sleep` and `lock`; `other` where only the stack tells.
     pub what: String,
     /// Return addresses from the wait outwards, for [`crate::trace::symbolise`]; empty when another one was taken just
     /// before.
@@ -36,7 +39,7 @@ pub struct Expiry {
 /// use std::time::Duration;
 /// use tenfold_runtime::{deadline, sleep, take_expiry};
 /// deadline(Duration::from_millis(1), || sleep(Duration::from_secs(60)));
-/// assert_eq!(take_expiry().unwrap().what, "a wake-up");
+/// assert_eq!(take_expiry().unwrap().what, "sleep");
 /// assert!(take_expiry().is_none());
 /// ```
 #[inline]
@@ -46,9 +49,9 @@ pub fn take_expiry() -> Option<Box<Expiry>> {
 
 /// A [`crate::park::park`] has ended by its time.
 #[cold]
-pub(crate) fn note_park(until: Option<Instant>) {
+pub(crate) fn note_park(cause: Cause, until: Option<Instant>) {
     if is_first(until) {
-        keep("a wake-up".into());
+        keep(cause.name());
     }
 }
 
@@ -56,7 +59,7 @@ pub(crate) fn note_park(until: Option<Instant>) {
 #[cold]
 pub(crate) fn note_operation(op: &Op<'_>, until: Option<Instant>) {
     if is_first(until) {
-        keep(describe(op));
+        keep(&describe(op));
     }
 }
 
@@ -69,7 +72,11 @@ fn is_first(until: Option<Instant>) -> bool {
     deadline.is_some_and(|at| until.is_none_or(|until| at <= until) && at <= Instant::now())
 }
 
-fn keep(what: String) {
+fn keep(what: &str) {
+    let what = match task::with(|task| task.named.as_deref().copied()) {
+        Some(Named { cause, what: name }) => format!("{} {name}: {what}", cause.name()),
+        None => what.to_owned(),
+    };
     let frames = if is_time_for_a_stack() { tenfold_fiber::trace::here(FRAMES_MAX) } else { Vec::new() };
     task::with(|task| task.extra_mut().expiry = Some(Box::new(Expiry { what, frames })));
 }

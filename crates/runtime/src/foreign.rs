@@ -169,7 +169,7 @@ pub fn sleep_until(until: Instant) -> Ended {
             park::Unparked::Woken => continue,
             park::Unparked::TimedOut if Instant::now() >= until => return Ended::TimedOut,
             park::Unparked::TimedOut => {
-                expiry::note_park(Some(until));
+                expiry::note_park(Cause::Sleep, Some(until));
                 out_of_time(deadline)
             }
             park::Unparked::Cancelled => Ended::Cancelled,

@@ -9,6 +9,7 @@ use spin::Mutex;
 
 use crate::cancel::CancelHandle;
 use crate::cause::Cause;
+use crate::error::RuntimeError;
 use crate::park::{self, Unparked, Waiter};
 
 /// The result to come of a fiber or thread. Dropping it lets the other run on.
@@ -31,6 +32,9 @@ pub enum JoinError {
     /// The caller was cancelled; the other runs on.
     #[error("the wait was cancelled")]
     Cancelled,
+    /// There was no stack or thread left to run it on.
+    #[error("it was not started: {0}")]
+    NotStarted(RuntimeError),
 }
 
 /// Where the result goes. The lock is held for a few instructions and never over a wait.

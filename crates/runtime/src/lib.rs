@@ -59,6 +59,7 @@ mod watched;
 
 pub mod adapter;
 pub mod dns;
+pub mod fan_out;
 pub mod feed;
 pub mod foreign;
 pub mod fs;

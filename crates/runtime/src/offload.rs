@@ -71,6 +71,7 @@ impl From<JoinError> for OffloadError {
             JoinError::Panicked(panic) => OffloadError::Panicked(panic),
             JoinError::TimedOut => OffloadError::TimedOut,
             JoinError::Cancelled => OffloadError::Cancelled,
+            JoinError::NotStarted(_) => unreachable!("an accepted job runs on a thread of the pool"),
         }
     }
 }

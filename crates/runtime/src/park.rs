@@ -113,7 +113,7 @@ pub fn park_for(cause: Cause, until: Option<Instant>) -> Unparked {
         None => park_thread(cause, until),
     };
     if ended == Unparked::TimedOut {
-        expiry::note_park(until);
+        expiry::note_park(cause, until);
     }
     ended
 }
@@ -151,7 +151,7 @@ pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
         None => account::blocked(Cause::Other, || park_thread_polling(until)),
     };
     if ended == Unparked::TimedOut {
-        expiry::note_park(until);
+        expiry::note_park(Cause::Other, until);
     }
     ended
 }

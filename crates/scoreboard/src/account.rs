@@ -107,6 +107,13 @@ impl What {
     }
 }
 
+/// The name, as far as it is kept.
+impl std::fmt::Display for What {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&unpack(&self.0))
+    }
+}
+
 impl Account {
     /// One that nobody uses.
     pub const fn new() -> Self {

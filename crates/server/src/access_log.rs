@@ -208,21 +208,14 @@ impl Shared {
     /// The writer's thread.
     fn write_all_to(&self, mut out: Box<dyn Write>) {
         let mut full = Vec::new();
-        let mut complained = false;
+        let mut trouble = Trouble::default();
         loop {
             let (closed, next) = self.take(&mut full);
-            if let Err(error) = out.write_all(&full).and_then(|()| out.flush()) {
-                let lines = full.iter().filter(|byte| **byte == b'\n').count();
-                self.dropped.fetch_add(lines as u64, Ordering::Relaxed);
-                if !complained {
-                    tracing::warn!("the access log cannot be written: {error}");
-                }
-                complained = true;
-            }
+            trouble.write(&mut out, &full, &self.dropped);
             full.clear();
             if let Some(next) = next {
                 out = Box::new(next);
-                complained = false;
+                trouble = Trouble::default();
             }
             if closed {
                 return;
@@ -245,6 +238,64 @@ impl Shared {
         std::mem::swap(&mut buffer.bytes, full);
         (buffer.closed, buffer.next.take())
     }
+}
+
+/// A target that cannot be written, as a full disk: it is said once, lines are dropped and counted meanwhile, and what was
+/// cut off is ended before the next line.
+#[derive(Default)]
+struct Trouble {
+    lines_lost: u64,
+    /// The target ends in a part of a line.
+    torn: bool,
+}
+
+impl Trouble {
+    fn write(&mut self, out: &mut dyn Write, lines: &[u8], dropped: &AtomicU64) {
+        if lines.is_empty() {
+            return;
+        }
+        let mut written = 0;
+        let outcome = self.mend(out).and_then(|()| write_counted(out, lines, &mut written));
+        match outcome {
+            Ok(()) if self.lines_lost > 0 => {
+                let lines_lost = std::mem::take(&mut self.lines_lost);
+                tracing::warn!(lines_lost, "the access log can be written again");
+            }
+            Ok(()) => {}
+            Err(error) => {
+                if written > 0 {
+                    self.torn = lines[written - 1] != b'\n';
+                }
+                let lost = lines[written..].iter().filter(|byte| **byte == b'\n').count() as u64;
+                dropped.fetch_add(lost, Ordering::Relaxed);
+                if self.lines_lost == 0 {
+                    tracing::error!(%error, "the access log cannot be written; requests are served on");
+                }
+                self.lines_lost += lost;
+            }
+        }
+    }
+
+    fn mend(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.torn {
+            out.write_all(b"\n")?;
+            self.torn = false;
+        }
+        Ok(())
+    }
+}
+
+/// [`Write::write_all`], and how far it came.
+fn write_counted(out: &mut dyn Write, bytes: &[u8], written: &mut usize) -> io::Result<()> {
+    while *written < bytes.len() {
+        match out.write(&bytes[*written..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(count) => *written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    out.flush()
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ pub(crate) mod turn;
 
 pub(crate) mod connection;
 pub(crate) mod workspace;
+pub(crate) mod write_pace;
 
 pub(crate) mod answer;
 pub(crate) mod balance;
@@ -23,3 +24,4 @@ mod tally;
 pub(crate) mod acceptor;
 pub(crate) mod blocking;
 pub(crate) mod evented;
+pub(crate) mod shortage;

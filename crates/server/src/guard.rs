@@ -12,7 +12,9 @@
 //!
 //! One thread a worker, the sentry, looks at all requests in flight. It runs no handler.
 
+pub(crate) mod addresses;
 pub(crate) mod desk;
+pub(crate) mod memory;
 pub(crate) mod sentry;
 pub(crate) mod slow_log;
 

@@ -9,12 +9,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lane::codel::CodelConfig;
 use crate::lane::crew::Crew;
-use crate::lane::gate::Gate;
+use crate::lane::gate::{Gate, GateConfig};
+use crate::lane::gradient::GradientConfig;
 use crate::lane::pool::Pool;
 
+pub(crate) mod codel;
 pub(crate) mod crew;
 pub(crate) mod gate;
+pub(crate) mod gradient;
 pub(crate) mod pool;
 
 /// Where a lane's handlers run.
@@ -49,6 +53,9 @@ pub struct Lane {
     at_once: Option<usize>,
     queue: usize,
     wait: Duration,
+    target: Duration,
+    interval: Duration,
+    adaptive: Option<(usize, usize)>,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
 }
@@ -61,6 +68,9 @@ impl Default for Lane {
             at_once: None,
             queue: 1024,
             wait: Duration::from_secs(5),
+            target: Duration::from_millis(100),
+            interval: Duration::from_secs(1),
+            adaptive: None,
             timeout: None,
             overrun: None,
         }
@@ -102,7 +112,31 @@ impl Lane {
         self
     }
 
-    /// Longest wait for a turn, then 503; default 5 s.
+    /// What the wait for a turn is held to when the lane is overloaded, that is when it was longer for a whole
+    /// [`Lane::interval`]; default 100 ms. Who would wait for longer then gets 503 at once. A tenth of the interval or
+    /// less, as RFC 8289 section 4.3 has it.
+    #[must_use]
+    pub fn target(mut self, wait: Duration) -> Lane {
+        self.target = wait;
+        self
+    }
+
+    /// How long waits may stay above the target before that is an overload and no burst; default 1 s.
+    #[must_use]
+    pub fn interval(mut self, interval: Duration) -> Lane {
+        self.interval = interval;
+        self
+    }
+
+    /// Finds how many requests run at once by itself, between `min` and `max`: as many as do not make each other slow. In
+    /// each worker; a pool's threads or processes bound it as well.
+    #[must_use]
+    pub fn adaptive(mut self, min: usize, max: usize) -> Lane {
+        self.adaptive = Some((min, max));
+        self
+    }
+
+    /// Longest wait for a turn, then 503; default 5 s. Who is not going to get it in that time gets the 503 at once.
     #[must_use]
     pub fn wait(mut self, longest: Duration) -> Lane {
         self.wait = longest;
@@ -133,6 +167,13 @@ impl Lane {
     pub(crate) fn check(&self, name: &str) -> Result<(), String> {
         let zero =
             matches!(self.placement, Placement::Pool(0) | Placement::Worker(0)) || self.at_once == Some(0);
+        if let Some((min, max)) = self.adaptive
+            && (min == 0 || max < min)
+        {
+            return Err(format!(
+                "lane {name:?}: adaptive({min}, {max}): expected at least 1, and no less than that"
+            ));
+        }
         if zero { Err(format!("lane {name:?}: 0 at once would never run a request")) } else { Ok(()) }
     }
 }
@@ -181,7 +222,20 @@ impl OpenLane {
         };
         // Threads or processes that run one request each bound a lane, whatever else it says.
         let at_once = lane.at_once.into_iter().chain(places).min();
-        let gate = at_once.map(|at_once| Gate::new(at_once, lane.queue, lane.wait));
+        let adaptive = lane.adaptive.map(|(min, max)| {
+            let max = at_once.map_or(max, |at_once| max.min(at_once));
+            GradientConfig { min: min.min(max), max }
+        });
+        let at_once = at_once.or(adaptive.map(|config| config.max));
+        let gate = at_once.map(|at_once| {
+            Gate::new(GateConfig {
+                at_once,
+                queue_max: lane.queue,
+                wait_max: lane.wait,
+                codel: CodelConfig { target: lane.target, interval: lane.interval },
+                adaptive,
+            })
+        });
         let (timeout, overrun) = (lane.timeout, lane.overrun);
         Ok(OpenLane { name: name.into(), placement, gate, pool, crew, timeout, overrun })
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tenfold_http::limits::{BodyLimits, ExchangeLimits, HeadLimits};
 
+use crate::guard::addresses::AddressLimits;
+
 /// Bounds of one worker, with the defaults of a server that faces the internet.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -29,6 +31,9 @@ pub struct Limits {
     pub body_grace_secs: f64,
     /// Seconds that a client may take no byte of an answer; default 30, then the connection is dropped.
     pub write_stall_timeout_secs: f64,
+    /// Slowest rate in bytes a second at which a client may take an answer; default 500, 0 for none. It counts once the
+    /// kernel's buffers are full and the client was waited for during `write_stall_timeout_secs`.
+    pub answer_rate_min: u64,
     /// Seconds that a connection may be idle between requests; default 75.
     pub keepalive_timeout_secs: f64,
     /// Seconds that a connection is read from and thrown away, so that a last answer arrives; default 5.
@@ -39,6 +44,17 @@ pub struct Limits {
     /// Seconds that a request may run on after that before its process is replaced; default 5, 0 for no bound. A lane or
     /// a route may set its own.
     pub request_overrun_secs: f64,
+    /// Bytes of all buffers that clients can make a worker hold; default 512 MiB. Beyond nine tenths new connections wait in
+    /// the kernel's queue, beyond all of it a request gets 503.
+    pub buffers_bytes_max: u64,
+    /// Connections of one client address in each worker; 0, the default, for no bound. One more gets 429 and is closed.
+    pub address_connections_max: usize,
+    /// Requests a second of one client address in each worker; 0, the default, for no bound. One more gets 429.
+    pub address_requests_per_sec: u32,
+    /// Requests that an address may have in stock; default the requests of a second.
+    pub address_requests_burst: u32,
+    /// Only logs what the three limits above would refuse; default false.
+    pub address_dry_run: bool,
 }
 
 impl Default for Limits {
@@ -54,10 +70,16 @@ impl Default for Limits {
             body_rate_min: 500,
             body_grace_secs: 20.0,
             write_stall_timeout_secs: 30.0,
+            answer_rate_min: 500,
             keepalive_timeout_secs: 75.0,
             linger_timeout_secs: 5.0,
             request_timeout_secs: 30.0,
             request_overrun_secs: 5.0,
+            buffers_bytes_max: 512 << 20,
+            address_connections_max: 0,
+            address_requests_per_sec: 0,
+            address_requests_burst: 0,
+            address_dry_run: false,
         }
     }
 }
@@ -73,6 +95,8 @@ pub(crate) struct Bounds {
     pub(crate) body_rate_min: u64,
     pub(crate) body_grace: Duration,
     pub(crate) write_stall: Duration,
+    pub(crate) answer_rate_min: u64,
+    pub(crate) buffers_bytes_max: u64,
     pub(crate) keepalive: Duration,
     pub(crate) linger: Duration,
     pub(crate) request_timeout: Option<Duration>,
@@ -97,10 +121,21 @@ impl Limits {
             body_rate_min: self.body_rate_min,
             body_grace: secs(self.body_grace_secs),
             write_stall: secs(self.write_stall_timeout_secs),
+            answer_rate_min: self.answer_rate_min,
+            buffers_bytes_max: self.buffers_bytes_max,
             keepalive: secs(self.keepalive_timeout_secs),
             linger: secs(self.linger_timeout_secs),
             request_timeout: (self.request_timeout_secs > 0.0).then(|| secs(self.request_timeout_secs)),
             request_overrun: (self.request_overrun_secs > 0.0).then(|| secs(self.request_overrun_secs)),
+        }
+    }
+
+    pub(crate) fn addresses(&self) -> AddressLimits {
+        AddressLimits {
+            connections_max: self.address_connections_max,
+            requests_per_sec: self.address_requests_per_sec,
+            burst: self.address_requests_burst,
+            dry_run: self.address_dry_run,
         }
     }
 
@@ -123,6 +158,22 @@ impl Limits {
         if self.head_bytes_max < 512 || self.headers_max == 0 || self.connections_max == 0 {
             return Err(
                 "limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1"
+                    .into(),
+            );
+        }
+        if self.buffers_bytes_max < 1 << 20 {
+            return Err(format!(
+                "limits.buffers_bytes_max = {}: expected at least 1 MiB",
+                self.buffers_bytes_max
+            ));
+        }
+        let bounds_addresses = self.address_connections_max > 0 || self.address_requests_per_sec > 0;
+        if (self.address_dry_run && !bounds_addresses)
+            || (self.address_requests_burst > 0 && self.address_requests_per_sec == 0)
+        {
+            return Err(
+                "limits: address_dry_run and address_requests_burst are for address_connections_max and \
+                        address_requests_per_sec"
                     .into(),
             );
         }

@@ -13,6 +13,9 @@ use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
 use crate::drive::balance::Balance;
+use crate::drive::shortage::Shortage;
+use crate::guard::addresses::Addresses;
+use crate::guard::memory;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
@@ -32,6 +35,10 @@ pub(crate) struct Service {
     pub(crate) access_log: AccessLog,
     /// Whether accounts are kept.
     pub(crate) sight: bool,
+    /// What one client address may have, where that is bounded.
+    pub(crate) addresses: Option<Arc<Addresses>>,
+    /// Descriptors that could not be had.
+    pub(crate) shortage: Shortage,
     pub(crate) stop: Stop,
     /// How long an idle connection may still send a request after the word to stop.
     pub(crate) idle_grace: Duration,
@@ -49,7 +56,8 @@ pub(crate) struct Service {
 impl Service {
     /// Opens the application for this worker: called after the fork, before the worker says that it is ready.
     pub(crate) fn open(plan: &Plan, model: &dyn Model) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, |name, lane| {
+        let addresses = Addresses::new(plan.settings.limits.addresses());
+        Self::open_with(plan, addresses, |name, lane| {
             let placement = model.place(lane, &plan.settings)?;
             OpenLane::open(name, lane, placement).map_err(|error| format!("lane {name:?}: {error}"))
         })
@@ -57,11 +65,12 @@ impl Service {
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, |name, lane| Ok(OpenLane::behind_front(name, lane)))
+        Self::open_with(plan, None, |name, lane| Ok(OpenLane::behind_front(name, lane)))
     }
 
     fn open_with(
         plan: &Plan,
+        addresses: Option<Arc<Addresses>>,
         open: impl Fn(&str, &Lane) -> Result<OpenLane, String>,
     ) -> Result<Arc<Service>, String> {
         let settings = &plan.settings;
@@ -76,6 +85,8 @@ impl Service {
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),
             sight: settings.sight == "on",
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
+            addresses,
+            shortage: Shortage::default(),
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),
             unready: AtomicBool::new(false),
@@ -163,7 +174,7 @@ impl Service {
 
     /// Whether one more connection may be accepted.
     pub(crate) fn has_room(&self) -> bool {
-        self.connections() < self.bounds.connections_max
+        self.connections() < self.bounds.connections_max && memory::has_room(self.bounds.buffers_bytes_max)
     }
 }
 

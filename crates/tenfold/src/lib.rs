@@ -51,8 +51,7 @@ pub use tenfold_server::{
     Failure, Form, FromRequest, HTML, Handler, HeaderMap, HeaderName, HeaderValue, Html, IntoResponse, JSON,
     Json, Lane, Limits, MODELS, MatchedPath, Method, Model, Path, Peer, Placement, Query, Redirect,
     RequestHead, RequestId, Response, ResponseParts, Result, Routes, ServeError, Serving, Settings, State,
-    StatusCode, TEXT, Templates, Upgraded, Uri, Version, block_on, runtime, scoreboard, serve, supervisor,
-    upgrade_to,
+    StatusCode, TEXT, Templates, Upgraded, Uri, Version, block_on, runtime, serve, supervisor, upgrade_to,
 };
 
 pub use cli::Main;
@@ -89,6 +88,7 @@ mod guide {
         Clients: "../../../docs/clients.md",
         Compare: "../../../docs/compare.md",
         Drivers: "../../../docs/drivers.md",
+        FanOut: "../../../docs/fan-out.md",
         Lanes: "../../../docs/lanes.md",
         Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",

@@ -93,7 +93,10 @@ fn an_address_that_is_taken_is_exit_code_1() {
 #[test]
 fn the_table_of_models_and_a_check_go_to_stdout() {
     let table = String::from_utf8(run(&["models"]).stdout).unwrap();
-    assert!(table.lines().filter(|line| line.contains("  ")).count() == 9, "{table}");
+    let rows = |table: &str| table.lines().filter(|line| line.contains("  ")).count();
+    let (models, deadlines) = table.split_once("\nDeadlines").expect("two parts");
+    assert_eq!((rows(models), rows(deadlines)), (9, 8), "{table}");
+    assert!(deadlines.contains("its process is killed") && deadlines.contains("its worker is replaced"));
     let file = std::env::temp_dir().join(format!("tenfold-check-{}.toml", std::process::id()));
     std::fs::write(&file, "model = 'event-pool'\npool_threads = 8\n").unwrap();
     let checked = run(&["check", file.to_str().unwrap()]);

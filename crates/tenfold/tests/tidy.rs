@@ -28,6 +28,15 @@ const UNSAFE: &[&str] = &[
     "crates/supervisor/src/sys.rs",
 ];
 
+/// Where the wall clock may be read: for what people see. Whatever waits uses the monotonic clock, which does not jump.
+const WALL_CLOCK: &[&str] = &[
+    "crates/server/src/clock.rs",      // the Date header
+    "crates/server/src/access_log",    // when a request came
+    "crates/server/src/drive/turn.rs", // … for the same
+    "crates/scoreboard/src/slot.rs",   // when a worker has started
+    "crates/supervisor/src/crew",      // when a reload or an upgrade was
+];
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
@@ -142,5 +151,26 @@ fn the_protocol_reads_no_clock_and_does_no_io() {
                 assert!(!text.contains(banned), "{name} uses {banned}");
             }
         }
+    }
+}
+
+/// A clock jump (NTP, a suspended machine) must neither end waits nor make them endless.
+#[test]
+fn whatever_waits_reads_no_clock_that_jumps() {
+    let serves = ["reactor", "fiber", "runtime", "http", "scoreboard", "supervisor", "server"];
+    for (name, text) in sources() {
+        let is_served = serves.iter().any(|one| name.starts_with(&format!("crates/{one}/src/")));
+        if is_served && !WALL_CLOCK.iter().any(|allowed| name.starts_with(allowed)) {
+            let found =
+                ["SystemTime", "Realtime", "CLOCK_REALTIME"].into_iter().find(|word| text.contains(word));
+            assert_eq!(found, None, "{name} reads the wall clock");
+        }
+    }
+    // Each exception is one that is needed.
+    for allowed in WALL_CLOCK {
+        let needed = |(name, text): &(String, String)| {
+            name.starts_with(allowed) && (text.contains("SystemTime") || text.contains("Realtime"))
+        };
+        assert!(sources().iter().any(needed), "{allowed} is no exception any more");
     }
 }

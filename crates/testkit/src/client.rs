@@ -231,6 +231,21 @@ impl Client {
         }
     }
 
+    /// Receives once, at most `bytes_max` bytes, and throws them away; how many came, 0 at the end. For a client that takes
+    /// its answer slowly.
+    ///
+    /// # Errors
+    /// `TimedOut` when the patience is over; those of recv(2).
+    pub fn try_take(&mut self, bytes_max: usize) -> io::Result<usize> {
+        let pending = self.received.len().min(bytes_max);
+        if pending > 0 {
+            self.received.drain(..pending);
+            return Ok(pending);
+        }
+        self.stream.set_read_timeout(Some(self.patience))?;
+        self.stream.read(&mut vec![0; bytes_max])
+    }
+
     /// Expects that the server ends the connection and says nothing more. A reset counts as an end.
     #[track_caller]
     pub fn expect_end(&mut self) {

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, FromRawFd};
 
 use tenfold_runtime::{scope, yield_now};
 
-use crate::common::everywhere;
+use crate::common::{everywhere, on_fibers};
 use crate::{pair, pipe, tcp_pair, while_waiting};
 
 #[test]
@@ -136,6 +136,25 @@ fn a_reader_and_a_writer_wait_for_the_same_descriptor() {
             writer.join().unwrap();
             other.write_all(&[9]).unwrap();
             assert_eq!(reader.join().unwrap(), 9);
+        });
+    });
+}
+
+#[test]
+fn a_fiber_whose_calls_never_wait_takes_turns() {
+    on_fibers(|| {
+        let (mut one, other) = pair();
+        let ran = std::sync::atomic::AtomicBool::new(false);
+        scope(|scope| {
+            scope.spawn(|| ran.store(true, std::sync::atomic::Ordering::Relaxed));
+            let mut calls = 0;
+            // Each finds room or a byte at once.
+            while !ran.load(std::sync::atomic::Ordering::Relaxed) {
+                one.write_all(b"x").unwrap();
+                (&other).read_exact(&mut [0]).unwrap();
+                calls += 1;
+                assert!(calls < 10_000, "the sibling never runs");
+            }
         });
     });
 }

@@ -131,3 +131,40 @@ fn a_log_that_is_off_takes_nothing() {
     log.record(&entry("/a"));
     assert!(log.shared.lock().bytes.is_empty());
 }
+
+/// A disk with room for so many bytes.
+#[derive(Clone)]
+struct Disk {
+    bytes: Collected,
+    room: Arc<Mutex<usize>>,
+}
+
+impl Write for Disk {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        let mut room = self.room.lock().unwrap();
+        let count = piece.len().min(*room);
+        if count == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        *room -= count;
+        self.bytes.write(&piece[..count])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_disk_costs_lines_and_the_log_goes_on_with_a_whole_one() {
+    let room = Arc::new(Mutex::new(10));
+    let mut disk = Disk { bytes: Collected::default(), room: room.clone() };
+    let (mut trouble, dropped) = (Trouble::default(), AtomicU64::new(0));
+    trouble.write(&mut disk, b"first\nsecond\nthird\n", &dropped);
+    trouble.write(&mut disk, b"fourth\n", &dropped);
+    assert_eq!((disk.bytes.text().as_str(), dropped.load(Ordering::Relaxed)), ("first\nseco", 3));
+    *room.lock().unwrap() = 100;
+    trouble.write(&mut disk, b"fifth\n", &dropped);
+    assert_eq!(disk.bytes.text(), "first\nseco\nfifth\n");
+    assert_eq!((trouble.lines_lost, trouble.torn), (0, false));
+}

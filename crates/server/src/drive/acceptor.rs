@@ -4,11 +4,11 @@
 //! worker that hangs does not swallow connections (with io_uring's own accept it does).
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use tenfold_runtime::net::TcpListener;
+use tenfold_runtime::net::{TcpListener, TcpStream};
 use tenfold_runtime::{sleep, yield_now};
 
 use crate::drive::connection::Connection;
@@ -17,9 +17,6 @@ use crate::service::Service;
 
 /// Connections taken in one go before others on the thread have their turn.
 const BATCH: usize = 16;
-/// Pause when the process or the system is out of descriptors or memory: the kernel's queue keeps the clients, and a
-/// spinning acceptor would starve the connections that could free a descriptor (accept(2), "ERRORS").
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 /// Pause while the worker has as many connections as it may.
 const FULL_PAUSE: Duration = Duration::from_millis(5);
 
@@ -32,9 +29,7 @@ const DRAIN_MIN: Duration = Duration::from_millis(200);
 pub(crate) fn accept_loop(
     listener: &TcpListener,
     service: &Arc<Service>,
-    mut accept: impl FnMut(
-        &TcpListener,
-    ) -> io::Result<(tenfold_runtime::net::TcpStream, Option<std::net::SocketAddr>)>,
+    mut accept: impl FnMut(&TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)>,
     mut serve: impl FnMut(Connection),
 ) {
     let mut in_batch = 0;
@@ -45,19 +40,15 @@ pub(crate) fn accept_loop(
         }
         match accept(listener) {
             Ok((stream, address)) => {
-                serve(Connection::new(stream, Peer::from(address), service));
+                service.shortage.accepted();
+                admit(stream, address, service).into_iter().for_each(&mut serve);
                 in_batch += 1;
                 if in_batch % BATCH == 0 {
                     yield_now();
                 }
             }
             Err(error) if tenfold_runtime::park::is_cancellation(&error) => break,
-            Err(error) if is_exhausted(&error) => {
-                warn_once(&error);
-                sleep(EXHAUSTED_PAUSE);
-            }
-            // The connection broke before it was accepted (ECONNABORTED and the network's own errors).
-            Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
+            Err(error) => service.shortage.failed(&error),
         }
     }
     // Whoever has completed the handshake is served: nothing that the kernel has queued is reset. Bounded, because under
@@ -66,18 +57,32 @@ pub(crate) fn accept_loop(
     while Instant::now() < until
         && let Ok((stream, address)) = listener.try_accept_from()
     {
-        serve(Connection::new(stream, Peer::from(address), service));
+        admit(stream, address, service).into_iter().for_each(&mut serve);
     }
 }
 
-fn is_exhausted(error: &io::Error) -> bool {
-    // EMFILE, ENFILE, ENOBUFS, ENOMEM.
-    matches!(error.raw_os_error(), Some(24 | 23 | 105 | 12))
-}
+/// Sent to an address that has too many connections.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 429 Too Many Requests\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n";
 
-fn warn_once(error: &io::Error) {
-    static WARNED: AtomicBool = AtomicBool::new(false);
-    if !WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(%error, "cannot accept; connections wait in the kernel's queue (said once)");
+/// Makes a connection of what was accepted, unless its address has too many.
+pub(crate) fn admit(
+    stream: TcpStream,
+    address: Option<SocketAddr>,
+    service: &Arc<Service>,
+) -> Option<Connection> {
+    let mut counted = None;
+    if let (Some(addresses), Some(address)) = (&service.addresses, address) {
+        match addresses.connect(address.ip()) {
+            Ok(place) => counted = place,
+            Err(()) => {
+                tenfold_scoreboard::current().rejections.add(1);
+                let _ = stream.try_write(TOO_MANY);
+                return None;
+            }
+        }
     }
+    let mut conn = Connection::new(stream, Peer::from(address), service);
+    conn.counted = counted;
+    Some(conn)
 }

@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -191,9 +190,9 @@ impl Writer<'_> {
         let end = offset + len;
         while offset < end {
             let part = (end - offset).min(SEND_FILE_MAX) as usize;
-            let stall = Instant::now() + self.conn.service.bounds.write_stall;
-            let send = || self.conn.stream.send_file(file, &mut offset, part, Some(stall));
-            let sent = within(Stage::Write, || park::parking(send))?;
+            let conn = self.conn;
+            let send = |until| park::parking(|| conn.stream.send_file(file, &mut offset, part, Some(until)));
+            let sent = within(Stage::Write, || conn.wait_for_room(send))?;
             if sent == 0 {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file has become shorter"));
             }

@@ -12,6 +12,8 @@ use tenfold_runtime::park;
 use tenfold_scoreboard::Stage;
 
 use crate::drive::sight::{Dawn, within};
+use crate::drive::write_pace::WritePace;
+use crate::guard::addresses::Counted;
 use crate::peer::Peer;
 use crate::service::{Open, Service};
 
@@ -31,6 +33,10 @@ pub(crate) struct Connection {
     pub(crate) last: bool,
     /// What is known of its next request.
     pub(crate) dawn: Dawn,
+    /// How fast its client takes the present answer.
+    pub(crate) pace: WritePace,
+    /// Counts it among its address's connections, where those are bounded.
+    pub(crate) counted: Option<Counted>,
     /// Counts it among the worker's connections for as long as it lives.
     _open: Open,
 }
@@ -47,6 +53,8 @@ impl Connection {
             behind_front: false,
             last: false,
             dawn: Dawn::accepted(service.sight),
+            pace: WritePace::default(),
+            counted: None,
             _open: Open::count(service),
         }
     }
@@ -73,7 +81,32 @@ impl Connection {
     /// Writes everything; a client that takes nothing for too long is an error.
     pub(crate) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         self.note_start();
-        within(Stage::Write, || write_all(&self.stream, bytes, self.service.bounds.write_stall))
+        within(Stage::Write, || self.write_rest(bytes))
+    }
+
+    fn write_rest(&self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let sent = match self.stream.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.wait_for_room(|until| park::parking(|| self.stream.write_until(bytes, Some(until))))?
+                }
+                other => {
+                    let sent = other?;
+                    self.pace.note(sent);
+                    sent
+                }
+            };
+            bytes = &bytes[sent..];
+        }
+        Ok(())
+    }
+
+    /// Runs a write that may have to wait, within the client's stall and its least rate.
+    pub(crate) fn wait_for_room(
+        &self,
+        write: impl FnOnce(Instant) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.pace.wait(&self.service.bounds, write)
     }
 
     /// Writes head and body with one system call where the socket takes both.
@@ -83,14 +116,14 @@ impl Connection {
     }
 
     fn write_parts(&self, first: &[u8], second: &[u8]) -> io::Result<()> {
-        let stall = self.service.bounds.write_stall;
+        let until = Instant::now() + self.service.bounds.write_stall;
         let bufs = [IoSlice::new(first), IoSlice::new(second)];
-        let sent = park::parking(|| self.stream.write_vectored_until(&bufs, Some(Instant::now() + stall)))?;
+        let sent = park::parking(|| self.stream.write_vectored_until(&bufs, Some(until)))?;
         match sent.checked_sub(first.len()) {
-            Some(of_second) => write_all(&self.stream, &second[of_second..], stall),
+            Some(of_second) => self.write_rest(&second[of_second..]),
             None => {
-                write_all(&self.stream, &first[sent..], stall)?;
-                write_all(&self.stream, second, stall)
+                self.write_rest(&first[sent..])?;
+                self.write_rest(second)
             }
         }
     }

@@ -18,6 +18,8 @@ use crate::drive::intake::{Intake, Leftover};
 use crate::drive::sight;
 use crate::drive::tally::Tally;
 use crate::error::Error;
+use crate::guard::addresses::TooMany;
+use crate::guard::memory::Charge;
 use crate::lane::crew::{Crew, Passed};
 use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
@@ -25,6 +27,11 @@ use crate::respond::Response;
 use crate::router::Found;
 use crate::sight::title;
 use crate::upgrade::{self, Upgrade};
+
+/// When a client may come again that was refused for a reason that has no time.
+const SOON: Duration = Duration::from_secs(1);
+/// What a body of unknown length is expected to take.
+const CHUNKED_BYTES: u64 = 64 << 10;
 
 /// What a turn leaves behind.
 pub(crate) enum Outcome {
@@ -110,7 +117,17 @@ impl<'a> Turn<'a> {
             return self.run(found, false);
         }
         let lane = &self.conn.service.lanes[found.route.lane()];
-        let entering = || enter(lane, self.conn, self.output, self.account);
+        if let Some(addresses) = &self.conn.service.addresses
+            && let Err(TooMany(wait)) = addresses.request(&self.conn.peer)
+        {
+            return self.shed(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait);
+        }
+        let buffers_bytes_max = self.conn.service.bounds.buffers_bytes_max;
+        let Some(_charge) = Charge::request(self.body_bytes(), buffers_bytes_max) else {
+            tracing::debug!("a request finds no room in the buffers' budget");
+            return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
+        };
+        let entering = || enter(lane, self.conn, self.deadline, self.output, self.account);
         let place = match deadline::within(self.deadline, entering)? {
             Ok(place) => place,
             Err(overflow) => return self.overflow(lane, overflow),
@@ -129,17 +146,35 @@ impl<'a> Turn<'a> {
 
     /// Answers a request that found no place, before its body is read.
     fn overflow(self, lane: &OpenLane, refusal: Refusal) -> io::Result<Outcome> {
-        scoreboard::current().rejections.add(1);
         let reason = match refusal {
             Refusal::QueueFull => "too many requests are waiting",
+            Refusal::Overloaded => "too many requests for the time that they take",
             _ => "no place became free in time",
         };
         tracing::debug!(lane = lane.name, ?refusal, "overflow");
-        let error = Error::new(StatusCode::SERVICE_UNAVAILABLE, reason);
+        let wait = lane.gate.as_ref().map_or(SOON, Gate::retry_after);
+        self.shed(StatusCode::SERVICE_UNAVAILABLE, reason, wait)
+    }
+
+    /// Refuses a request before its body is read; `wait` is when it may come again.
+    fn shed(self, status: StatusCode, reason: &'static str, wait: Duration) -> io::Result<Outcome> {
+        scoreboard::current().rejections.add(1);
+        // An error of the server's own making, of which there may be thousands a second: the counter tells.
+        let error = Error::new(status, reason).logged();
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
-        let seconds = lane.gate.as_ref().map_or(1, |gate| gate.wait_max().as_secs().max(1));
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        // Up to the next second: sooner would be refused again.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         self.finish_unread(response)
+    }
+
+    /// How long the body may become, as far as is known.
+    fn body_bytes(&self) -> u64 {
+        match self.view.framing() {
+            Framing::None => 0,
+            Framing::Length(length) => length,
+            Framing::Chunked | Framing::UntilClose => CHUNKED_BYTES,
+        }
     }
 
     /// Has a handler process answer.
@@ -244,6 +279,7 @@ impl<'a> Turn<'a> {
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
+        conn.pace.restart();
         let upgrade = upgrade::take_from(response, &view);
         if !is_streamed(response) {
             intake.settle();
@@ -325,12 +361,13 @@ fn is_streamed(response: &Response) -> bool {
 fn enter<'l>(
     lane: &'l OpenLane,
     conn: &Connection,
+    deadline: Option<Deadline>,
     output: &mut Vec<u8>,
     account: Option<&'static Account>,
 ) -> io::Result<std::result::Result<Option<Place<'l>>, Refusal>> {
     let Some(gate) = &lane.gate else { return Ok(Ok(None)) };
     let mut flushed = Ok(());
-    let entered = gate.enter(|| {
+    let entered = gate.enter(deadline.map(|deadline| deadline.soft), || {
         flushed = conn.write_all(output);
         output.clear();
         sight::enter(account, Stage::Queue);

@@ -7,6 +7,7 @@ use tenfold_http::h1::Head;
 
 use crate::drive::sight::Sight;
 use crate::drive::tally::Tally;
+use crate::guard::memory::Charge;
 
 /// Buffers larger than this are not kept: one large answer must not cost memory for ever.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
@@ -81,11 +82,13 @@ pub(crate) struct ReadBuffer {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    /// Its part of the worker's budget.
+    charge: Charge,
 }
 
 impl ReadBuffer {
     pub(crate) fn new(bytes: usize) -> ReadBuffer {
-        ReadBuffer { bytes: vec![0; bytes], start: 0, end: 0 }
+        ReadBuffer { bytes: vec![0; bytes], start: 0, end: 0, charge: Charge::new(bytes) }
     }
 
     #[inline]
@@ -126,6 +129,7 @@ impl ReadBuffer {
                 self.start = 0;
             } else {
                 self.bytes.resize((self.bytes.len() * 2).max(INPUT_BYTES), 0);
+                self.charge.resize(self.bytes.len());
             }
         }
         &mut self.bytes[self.end..]

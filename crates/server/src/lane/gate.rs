@@ -1,4 +1,7 @@
 //! A lane's door: counts who is inside and lines up who has to wait.
+//!
+//! The line is bounded by count, and by time in two ways: nobody waits who would wait too long, and while the lane is
+//! overloaded nobody waits for more than a short time (`codel.rs`). How many are inside is fixed, or found (`gradient.rs`).
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,23 +9,47 @@ use std::time::{Duration, Instant};
 
 use tenfold_runtime::park::{self, Unparked, Waiter};
 
+use super::codel::{Codel, CodelConfig};
+use super::gradient::{Gradient, GradientConfig};
+
+/// What a gate is made from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GateConfig {
+    pub(crate) at_once: usize,
+    pub(crate) queue_max: usize,
+    pub(crate) wait_max: Duration,
+    pub(crate) codel: CodelConfig,
+    /// Between which bounds `at_once` is found.
+    pub(crate) adaptive: Option<GradientConfig>,
+}
+
 /// Admits a bounded number of requests at a time, first come first served. Used from all threads of a worker.
 #[derive(Debug)]
 pub(crate) struct Gate {
-    at_once: usize,
     queue_max: usize,
     wait_max: Duration,
+    adaptive: bool,
     inside: Mutex<Inside>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inside {
+    at_once: usize,
     running: usize,
-    /// Who waits, by ticket.
-    line: VecDeque<(u64, Waiter)>,
+    /// Who waits.
+    line: VecDeque<Waiting>,
     next_ticket: u64,
     /// Tickets whose turn it is and who have not noticed yet; they count as running.
     called: Vec<u64>,
+    codel: Codel,
+    gradient: Option<Gradient>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    ticket: u64,
+    since: Instant,
+    waiter: Waiter,
 }
 
 /// Why a request was not admitted.
@@ -30,6 +57,8 @@ struct Inside {
 pub(crate) enum Refusal {
     /// The line is full.
     QueueFull,
+    /// It would wait for longer than the lane allows, now that it is overloaded or at all.
+    Overloaded,
     /// It waited as long as the lane allows, or as its own deadline does.
     WaitedTooLong,
     /// It was cancelled: the client is gone or the worker stops.
@@ -38,66 +67,114 @@ pub(crate) enum Refusal {
 
 /// A place inside; leaving it lets the next one in.
 #[derive(Debug)]
-pub(crate) struct Place<'a>(&'a Gate);
+pub(crate) struct Place<'a> {
+    gate: &'a Gate,
+    /// When it was entered, where that is looked at.
+    since: Option<Instant>,
+    /// Its request's soft deadline.
+    deadline: Option<Instant>,
+}
 
 impl Gate {
-    pub(crate) fn new(at_once: usize, queue_max: usize, wait_max: Duration) -> Gate {
-        Gate { at_once, queue_max, wait_max, inside: Mutex::default() }
+    pub(crate) fn new(config: GateConfig) -> Gate {
+        let gradient = config.adaptive.map(Gradient::new);
+        Gate {
+            queue_max: config.queue_max,
+            wait_max: config.wait_max,
+            adaptive: gradient.is_some(),
+            inside: Mutex::new(Inside {
+                at_once: gradient.as_ref().map_or(config.at_once, Gradient::limit),
+                running: 0,
+                line: VecDeque::new(),
+                next_ticket: 0,
+                called: Vec::new(),
+                codel: Codel::new(config.codel),
+                gradient,
+            }),
+        }
     }
 
-    /// Longest wait, for `Retry-After`.
+    /// Longest wait.
     pub(crate) fn wait_max(&self) -> Duration {
         self.wait_max
     }
 
-    /// Enters, waiting for a turn if need be; `before_waiting` runs once if so.
-    pub(crate) fn enter(&self, before_waiting: impl FnOnce()) -> Result<Place<'_>, Refusal> {
-        let ticket = {
+    /// How long whoever is refused now should stay away: as long as the line takes, at least a second.
+    pub(crate) fn retry_after(&self) -> Duration {
+        let inside = self.lock();
+        inside.codel.retry_after(inside.line.len()).clamp(Duration::from_secs(1), Duration::from_secs(60))
+    }
+
+    /// Enters, waiting for a turn if need be; `before_waiting` runs once if so. `deadline` is only looked at on leaving.
+    pub(crate) fn enter(
+        &self,
+        deadline: Option<Instant>,
+        before_waiting: impl FnOnce(),
+    ) -> Result<Place<'_>, Refusal> {
+        self.admit(before_waiting)?;
+        Ok(Place { gate: self, since: self.adaptive.then(Instant::now), deadline })
+    }
+
+    fn admit(&self, before_waiting: impl FnOnce()) -> Result<(), Refusal> {
+        let (ticket, now) = {
             let mut inside = self.lock();
-            if inside.running < self.at_once && inside.line.is_empty() {
+            if inside.running < inside.at_once && inside.line.is_empty() {
                 inside.running += 1;
-                return Ok(Place(self));
+                return Ok(());
             }
             if inside.line.len() >= self.queue_max {
                 return Err(Refusal::QueueFull);
             }
+            if !inside.codel.may_wait(inside.line.len(), self.wait_max) {
+                return Err(Refusal::Overloaded);
+            }
             let ticket = inside.next_ticket;
             inside.next_ticket += 1;
-            inside.line.push_back((ticket, Waiter::current()));
-            ticket
+            let now = Instant::now();
+            inside.line.push_back(Waiting { ticket, since: now, waiter: Waiter::current() });
+            (ticket, now)
         };
         before_waiting();
-        self.wait(ticket, Instant::now() + self.wait_max)
+        self.wait(ticket, now + self.wait_max)
     }
 
-    fn wait(&self, ticket: u64, until: Instant) -> Result<Place<'_>, Refusal> {
+    fn wait(&self, ticket: u64, until: Instant) -> Result<(), Refusal> {
         loop {
             let ended = park::park(Some(until));
             let mut inside = self.lock();
             if let Some(position) = inside.called.iter().position(|called| *called == ticket) {
                 inside.called.swap_remove(position);
-                return Ok(Place(self));
+                return Ok(());
             }
             let refusal = match ended {
                 Unparked::Woken => continue,
                 Unparked::TimedOut => Refusal::WaitedTooLong,
                 Unparked::Cancelled => Refusal::Cancelled,
             };
-            inside.line.retain(|(waiting, _)| *waiting != ticket);
+            inside.line.retain(|waiting| waiting.ticket != ticket);
             return Err(refusal);
         }
     }
 
-    fn leave(&self) {
+    fn leave(&self, since: Option<Instant>, deadline: Option<Instant>) {
         let mut inside = self.lock();
-        match inside.line.pop_front() {
-            // The place passes on: `running` stays.
-            Some((ticket, waiter)) => {
-                inside.called.push(ticket);
-                drop(inside);
-                waiter.wake();
-            }
-            None => inside.running -= 1,
+        if let Some(since) = since {
+            inside.learn(since, deadline);
+        }
+        inside.running -= 1;
+        if inside.line.is_empty() {
+            inside.codel.ran_empty();
+            return;
+        }
+        let now = Instant::now();
+        // One comes in for the one who leaves; more or none when the limit has moved.
+        while inside.running < inside.at_once
+            && let Some(Waiting { ticket, since, waiter }) = inside.line.pop_front()
+        {
+            inside.running += 1;
+            inside.called.push(ticket);
+            inside.codel.passed(since, now);
+            waiter.wake();
         }
     }
 
@@ -106,9 +183,22 @@ impl Gate {
     }
 }
 
+impl Inside {
+    /// Somebody who came in at `since` leaves.
+    fn learn(&mut self, since: Instant, deadline: Option<Instant>) {
+        let running = self.running;
+        if let Some(gradient) = &mut self.gradient {
+            let now = Instant::now();
+            let timed_out = deadline.is_some_and(|deadline| deadline <= now);
+            gradient.sample(now - since, running, timed_out, now);
+            self.at_once = gradient.limit();
+        }
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.leave();
+        self.gate.leave(self.since, self.deadline);
     }
 }
 
@@ -116,28 +206,33 @@ impl Drop for Place<'_> {
 mod tests {
     use super::*;
 
+    fn gate(at_once: usize, queue_max: usize, wait_max: Duration) -> Gate {
+        let codel = CodelConfig { target: Duration::from_millis(100), interval: Duration::from_secs(1) };
+        Gate::new(GateConfig { at_once, queue_max, wait_max, codel, adaptive: None })
+    }
+
     #[test]
     fn the_line_is_bounded_and_first_come_first_served() {
-        let gate = Gate::new(1, 1, Duration::from_secs(5));
-        let first = gate.enter(|| {}).unwrap();
+        let gate = gate(1, 1, Duration::from_secs(5));
+        let first = gate.enter(None, || {}).unwrap();
         std::thread::scope(|scope| {
             let (lined_up, is_lined_up) = std::sync::mpsc::channel();
             let gate = &gate;
-            let second = scope.spawn(move || gate.enter(|| lined_up.send(()).unwrap()).map(drop));
+            let second = scope.spawn(move || gate.enter(None, || lined_up.send(()).unwrap()).map(drop));
             is_lined_up.recv().unwrap();
-            assert_eq!(gate.enter(|| {}).map(drop), Err(Refusal::QueueFull));
+            assert_eq!(gate.enter(None, || {}).map(drop), Err(Refusal::QueueFull));
             drop(first);
             assert_eq!(second.join().unwrap(), Ok(()));
         });
-        assert!(gate.enter(|| panic!("nobody is inside")).is_ok());
+        assert!(gate.enter(None, || panic!("nobody is inside")).is_ok());
     }
 
     #[test]
     fn a_wait_that_takes_too_long_leaves_the_line() {
-        let gate = Gate::new(1, 8, Duration::from_millis(5));
-        let inside = gate.enter(|| {}).unwrap();
-        assert_eq!(gate.enter(|| {}).map(drop), Err(Refusal::WaitedTooLong));
+        let gate = gate(1, 8, Duration::from_millis(5));
+        let inside = gate.enter(None, || {}).unwrap();
+        assert_eq!(gate.enter(None, || {}).map(drop), Err(Refusal::WaitedTooLong));
         drop(inside);
-        assert!(gate.enter(|| panic!("the one who gave up still holds its turn")).is_ok());
+        assert!(gate.enter(None, || panic!("the one who gave up still holds its turn")).is_ok());
     }
 }

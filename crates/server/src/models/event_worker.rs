@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use tenfold_http::h1::After;
 use tenfold_runtime::net::{TcpListener, TcpStream};
-use tenfold_runtime::{ProcessShare, park, spawn_detached};
+use tenfold_runtime::{ProcessShare, park, sleep, spawn_detached};
 use tenfold_supervisor::{ExitReason, Group, Worker};
 
 use super::{Facts, Model, loops, place_on_loops};
@@ -161,7 +161,17 @@ fn socket() -> rustix::io::Result<OwnedFd> {
 
 /// A fiber of the front: takes handler processes in.
 fn welcome(listener: TcpListener, service: Arc<Service>) {
-    while let Ok(stream) = listener.accept() {
+    loop {
+        let stream = match listener.accept() {
+            Ok(stream) => stream,
+            Err(error) if park::is_cancellation(&error) => return,
+            // Without descriptors a handler process waits as clients do; who stopped here would never have it back.
+            Err(error) => {
+                service.shortage.failed(&error);
+                sleep(RECONNECT);
+                continue;
+            }
+        };
         let service = service.clone();
         let greet = move || match Channel::greet(stream) {
             Ok((lane, channel)) => {

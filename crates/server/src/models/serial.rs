@@ -5,6 +5,7 @@
 //! short keep-alive time-out. **Refuses** more than one thread, and lanes on loops. **Compared with** `thread` it
 //! shares nothing, so a crash takes one request with it.
 
+use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, place_on_threads};
-use crate::drive::acceptor::accept_loop;
+use crate::drive::acceptor::{accept_loop, admit};
 use crate::drive::blocking;
 use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
@@ -95,9 +96,16 @@ impl Serial {
         while !service.is_stopping() {
             let ready = park::interruptible(&orders, || first_ready(&listeners));
             let Some(listener) = ready.and_then(|index| listeners.get(index)) else { continue };
-            if let Ok((stream, address)) = listener.try_accept_from() {
-                let conn = crate::drive::connection::Connection::new(stream, address.into(), &service);
-                blocking::serve_connection_until(conn, &orders);
+            match listener.try_accept_from() {
+                Ok((stream, address)) => {
+                    service.shortage.accepted();
+                    if let Some(conn) = admit(stream, address, &service) {
+                        blocking::serve_connection_until(conn, &orders);
+                    }
+                }
+                // Another worker was faster.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => service.shortage.failed(&error),
             }
         }
         let nobody = |_: &_| Err(park::cancelled());

@@ -107,13 +107,35 @@ fn lanes(app: App) -> App {
     .lane("brief", Lane::pool(1).queue(8).wait(Duration::from_millis(150)), |routes| {
         routes.post("/brief/hold", hold).get("/brief/hello", || "brief")
     })
+    .lane("overload", Lane::default().at_once(2).queue(512).wait(Duration::from_millis(400)), |routes| {
+        routes.get("/overload/work", async || {
+            tenfold_runtime::delay(Duration::from_millis(20)).await;
+            "done"
+        })
+    })
     .lane("hasty", Lane::default().timeout(Duration::from_secs(1)), |routes| {
         routes.get("/hasty/sleep/{ms}", try_sleep)
     })
 }
 
 fn health(app: App) -> App {
-    app.health("/health", || "up").health("/status", status)
+    app.health("/health", || "up")
+        .health("/status", status)
+        .health("/without-descriptors/{ms}", without_descriptors)
+}
+
+/// Has the process with the connections run out of descriptors for a time.
+fn without_descriptors(Path(ms): Path<u64>) -> Result<&'static str> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let usual = getrlimit(Resource::Nofile);
+    let give_back = move || {
+        std::thread::sleep(Duration::from_millis(ms));
+        let _ = setrlimit(Resource::Nofile, usual);
+    };
+    std::thread::Builder::new().spawn(give_back)?;
+    // Standard input to error and one more are open for ever; poll(2) refuses more descriptors than the limit.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(4), maximum: usual.maximum })?;
+    Ok("none")
 }
 
 /// The slot of the process that has the connections: health routes run there in every model.

@@ -47,7 +47,10 @@ mod panic;
 mod async_handlers;
 mod concurrency;
 mod deadlines;
+mod faults;
 mod lanes;
+mod overload;
+mod storm;
 mod upgrade;
 mod watchdog;
 
@@ -93,7 +96,8 @@ fn cases() -> Vec<Case> {
             let module = behaviour.module.rsplit("::").next().unwrap_or_default();
             let name = format!("{}::{module}::{}", variant.name(), behaviour.name);
             let case = Case::new(name, move || (behaviour.run)(variant));
-            cases.push(case.group(variant.name()).timeout(CASE_TIMEOUT));
+            let timeout = if storm::is_long() { 3 * CASE_TIMEOUT } else { CASE_TIMEOUT };
+            cases.push(case.group(variant.name()).timeout(timeout));
         }
     }
     cases
@@ -117,6 +121,8 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         async_handlers::behaviours(),
         concurrency::behaviours(),
         lanes::behaviours(),
+        overload::behaviours(),
+        faults::behaviours(),
         deadlines::behaviours(),
         upgrade::behaviours(),
         watchdog::behaviours(),

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use tenfold::client::http::Client;
 use tenfold::compare::simulator::ANSWER;
-use tenfold::runtime::deadline_at;
-use tenfold::{Error, Json, Query, Result, State, StatusCode, ms, scope};
+use tenfold::runtime::fan_out::partial;
+use tenfold::{Error, Json, Query, Result, State, StatusCode, ms};
 
 /// Slots of a page.
 const SLOTS: u64 = 3;
@@ -79,18 +79,16 @@ pub fn ads(State(market): State<Market>, Query(options): Query<Options>) -> Resu
         return Err(Error::new(StatusCode::BAD_REQUEST, format!("slow is 0 to {SUPPLIERS}")));
     }
     let start = Instant::now();
-    let mut offers = vec![None; (SLOTS * SUPPLIERS) as usize];
-    // What is started in a scope has ended when it returns; the deadline ends all of it, and so does a client that goes.
-    deadline_at(start + DEADLINE, || {
-        scope(|scope| {
-            for (number, offer) in (0..).zip(&mut offers) {
-                let (slot, supplier) = (number / SUPPLIERS, number % SUPPLIERS);
-                let (market, slow) = (&market, supplier < options.slow);
-                // Without a stack or a thread left the supplier counts as silent.
-                let _ = scope.try_spawn(move || *offer = market.ask(slot, supplier, slow).ok());
-            }
-        });
-    });
+    // All of them have ended when it returns: whoever has not answered by then is cancelled, down to its socket.
+    let offers = partial(
+        start + DEADLINE,
+        (0..SLOTS * SUPPLIERS).map(|number| {
+            let (slot, supplier, market) = (number / SUPPLIERS, number % SUPPLIERS, &market);
+            move || market.ask(slot, supplier, supplier < options.slow)
+        }),
+    );
+    // A supplier without a stack or a thread left for it counts as silent.
+    let offers: Vec<_> = offers.into_results().into_iter().map(Result::ok).collect();
     Ok(Json(page(&offers, start.elapsed())))
 }
 

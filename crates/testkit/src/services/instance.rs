@@ -17,6 +17,8 @@ use crate::process::signal_process;
 
 /// How long a service may take to start; a database writes its system tables first, and the machine may be busy.
 const START_PATIENCE: Duration = Duration::from_secs(60);
+/// How long killed processes may take to let go of what they have.
+const END_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a port is looked for: another process may take it between the look and the service's own bind.
 const PORT_TRIES: usize = 5;
 /// How long one look at a starting service waits for its answer.
@@ -114,12 +116,16 @@ impl Instance {
     /// Kills it and all its processes, as a crash of the machine would: no good-bye on its connections but the kernel's.
     pub fn kill(&self) {
         let Some(mut child) = lock(&self.child).take() else { return };
+        // Stopped first, so that it starts no more of them: one that survives keeps a database from starting again.
+        signal_process(child.id(), Signal::STOP);
         let processes = descendants(child.id());
         signal_process(child.id(), Signal::KILL);
-        for process in processes {
-            signal_process(process, Signal::KILL);
-        }
+        processes.iter().for_each(|process| signal_process(*process, Signal::KILL));
         let _ = child.wait();
+        let until = Instant::now() + END_PATIENCE;
+        while processes.iter().any(|process| is_alive(*process)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Stops all its processes where they are: its port goes on to accept, and nobody answers.
@@ -226,6 +232,12 @@ fn as_service(command: Command) -> Command {
     wrapped.arg("--").arg(command.get_program()).args(command.get_args());
     wrapped.env("HOME", std::env::temp_dir()).env("LC_ALL", "C");
     wrapped
+}
+
+/// Whether a process still holds memory; one that nobody has waited for does not.
+fn is_alive(process: u32) -> bool {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    !line.is_empty()
 }
 
 fn is_root() -> bool {
