@@ -150,8 +150,9 @@ fn draw_times(frame: &mut Frame<'_>, area: Rect, rows: Vec<TimeRow>, status: &Va
         ])
     });
     let widths = [14, 9, 10, 8, BAR as u16].map(Constraint::Length);
-    let table =
-        Table::new(rows, widths).header(header(&["", "mean ms", "p99 below", "share"])).block(block(title));
+    let table = Table::new(rows, widths)
+        .header(header(&["", "mean ms", "p99 below", "share"], &[]))
+        .block(block(title));
     frame.render_widget(table, area);
 }
 
@@ -211,7 +212,10 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let widths = [4, 16, 8, 4, 9, 9, 7, 11, 8, 6, 8, 7].map(Constraint::Length);
     let more = workers.len().saturating_sub(WORKERS_MAX);
     let title = if more > 0 { format!(" workers, and {more} more ") } else { " workers ".into() };
-    frame.render_widget(Table::new(rows, widths).header(header(&titles)).block(block(title)), area);
+    frame.render_widget(
+        Table::new(rows, widths).header(header(&titles, &["group", "state"])).block(block(title)),
+        area,
+    );
 }
 
 fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize) {
@@ -245,11 +249,19 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
     ];
     let title = format!(" {} requests in flight, the oldest first ", plain(&status["in_flight"]));
     let titles = ["age", "slot", "method", "path", "since", "does"];
-    frame.render_widget(Table::new(rows, widths).header(header(&titles)).block(block(title)), area);
+    frame.render_widget(
+        Table::new(rows, widths).header(header(&titles, &["method", "path", "does"])).block(block(title)),
+        area,
+    );
 }
 
-fn header(titles: &[&'static str]) -> Row<'static> {
-    Row::new(titles.to_vec()).style(Style::new().add_modifier(Modifier::DIM))
+/// `words`: the columns that are no numbers.
+fn header(titles: &[&'static str], words: &[&str]) -> Row<'static> {
+    let cell = |title: &&'static str| match words.contains(title) {
+        true => Line::from(*title),
+        false => Line::from(*title).right_aligned(),
+    };
+    Row::new(titles.iter().map(cell).map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
 fn block(title: String) -> Block<'static> {
