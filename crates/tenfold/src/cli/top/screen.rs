@@ -171,11 +171,12 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let rows = workers.iter().take(WORKERS_MAX).map(|worker| {
         let number = |name: &str| plain(&worker[name]);
         let rates = history.worker(worker);
-        let colour = match worker["state"].as_str() {
-            Some("ready") => Color::Reset,
-            Some("busy") => Color::Green,
-            Some("down" | "killed" | "gone") => Color::Red,
-            _ => Color::Yellow,
+        let is_busy = worker["in_flight"].as_u64() > Some(0);
+        let (state, colour) = match worker["state"].as_str() {
+            Some("ready") if is_busy => ("busy".to_owned(), Color::Green),
+            Some("ready") => ("ready".to_owned(), Color::Reset),
+            Some(state @ ("down" | "killed" | "gone")) => (state.to_owned(), Color::Red),
+            _ => (number("state"), Color::Yellow),
         };
         let lag = worker["lag_ms"].as_u64().unwrap_or(0);
         let style = if lag >= 100 { Style::new().fg(Color::Red) } else { Style::new() };
@@ -185,7 +186,7 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
             Cell::from(number("group")),
             right(number("pid")),
             right(number("generation")),
-            Cell::from(number("state")).fg(colour),
+            Cell::from(state).fg(colour),
             right(number("in_flight")),
             right(number("connections_open")),
             right(number("requests")),
@@ -313,7 +314,7 @@ mod tests {
             "times": { "stages": [{ "name": "run", "mean_ms": 0.5, "share": 0.1 }, { "name": "wait", "share": 0.9 }],
                        "waits": [{ "name": "database", "mean_ms": 4.5, "p99_ms": 8.4, "share": 0.9 }],
                        "total": { "mean_ms": 5.0 } },
-            "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "busy", "lag_ms": 250 }],
+            "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "ready", "lag_ms": 250 }],
             "requests": [
                 { "slot": 3, "method": "GET", "path": "/stuck", "age_ms": 61_000, "since_ms": 60_000,
                   "state": "wait", "waits_for": "http", "what": "suppliers:80" },
