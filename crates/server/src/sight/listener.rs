@@ -7,7 +7,7 @@
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::{metrics, text};
 
 /// How long the master may take to answer. It is never busy for long; while it takes a new generation over, the rest of the
 /// picture is worth more than its part.
-const MASTER_TIMEOUT: Duration = Duration::from_millis(200);
+const MASTER_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a client may take, altogether.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Clients at a time; the next one waits.
@@ -82,7 +82,9 @@ fn run(worker: &Worker, address: &Address, picture: &Picture) -> Result<(), Stri
             let listener = spawn(move || listen(&address, &picture));
             obey(&orders, &reporter);
             listener.cancel();
-            let _ = listener.join();
+            if let Ok(Some(file)) = listener.join() {
+                file.remove();
+            }
         })
         .map_err(|error| error.to_string())
 }
@@ -136,8 +138,27 @@ fn bind_private(path: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A fiber: binds, accepts, and gives each client a fiber.
-fn listen(address: &Address, picture: &Arc<Picture>) {
+/// A socket's file, told apart from one that another process has put in its place.
+struct SocketFile {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    fn of(path: &Path) -> Option<SocketFile> {
+        let file = fs::symlink_metadata(path).ok()?;
+        Some(SocketFile { path: path.into(), identity: (file.dev(), file.ino()) })
+    }
+
+    fn remove(self) {
+        if SocketFile::of(&self.path).is_some_and(|now| now.identity == self.identity) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// A fiber: binds, accepts, and gives each client a fiber. Returns the socket's file, which is in the way of nobody.
+fn listen(address: &Address, picture: &Arc<Picture>) -> Option<SocketFile> {
     let mut warned = false;
     let listener = loop {
         match Listener::bind(address) {
@@ -149,15 +170,19 @@ fn listen(address: &Address, picture: &Arc<Picture>) {
             Err(_) => {}
         }
         if tenfold_runtime::try_sleep(REBIND).is_err() {
-            return;
+            return None;
         }
     };
     if let Listener::Tcp(tcp) = &listener {
         tracing::info!(address = ?tcp.local_addr().ok(), "status listens");
     }
+    let file = match address {
+        Address::Unix(path) => SocketFile::of(path),
+        Address::Tcp(_) => None,
+    };
     let room = Arc::new(Semaphore::new(CLIENTS_MAX));
     loop {
-        let Ok(permit) = room.acquire_owned(1, None) else { return };
+        let Ok(permit) = room.acquire_owned(1, None) else { return file };
         match listener.accept() {
             Ok(stream) => {
                 let picture = picture.clone();
@@ -168,7 +193,7 @@ fn listen(address: &Address, picture: &Arc<Picture>) {
                 };
                 drop(spawn_detached("status", serve));
             }
-            Err(error) if park::is_cancellation(&error) => return,
+            Err(error) if park::is_cancellation(&error) => return file,
             Err(_) => sleep(REBIND),
         }
     }

@@ -122,9 +122,6 @@ impl Picture {
         worker["running_ms"] = (held / 1_000_000).into();
         worker["loop_holds"] = slot.loop_holds.get().into();
         worker["cpu_ms"] = worker["pid"].as_u64().and_then(|pid| cpu_ms(pid as u32)).into();
-        if worker["state"] == "ready" && !in_flight.is_empty() {
-            worker["state"] = "busy".into();
-        }
     }
 
     fn limits(&self) -> Value {

@@ -42,7 +42,11 @@ impl Watched {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("tenfold-sight-{}-{number}", std::process::id()));
-        let server = variant.start(&format!("sight = '{sight}'\nscoreboard_file = '{}'", file.display()), "");
+        let settings = format!(
+            "sight = '{sight}'\nscoreboard_file = '{0}'\nstatus = 'unix:{0}.status'\ncontrol = '{0}.control'",
+            file.display()
+        );
+        let server = variant.start(&settings, "");
         let board = Scoreboard::open(&file).expect("the server has made its board");
         Watched { server, board, file }
     }
@@ -142,7 +146,6 @@ fn a_sleep_is_waiting_and_a_computation_is_running(variant: &'static Variant) {
     assert!((49_000_000..=took).contains(&wait), "{wait} ns of {took}");
     assert_eq!(slept.stage_ns(Stage::Wait), wait, "it waits for nothing else: {slept:?}");
     assert!(slept.stage_ns(Stage::Run) < wait, "{slept:?}");
-    assert!(slept.total_ns() <= took, "{slept:?}");
     assert!(slept.wait(Cause::Sleep).quantile(0.5) >= Some(wait));
 
     let before = watched.board.times();

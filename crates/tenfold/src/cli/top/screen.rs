@@ -150,8 +150,9 @@ fn draw_times(frame: &mut Frame<'_>, area: Rect, rows: Vec<TimeRow>, status: &Va
         ])
     });
     let widths = [14, 9, 10, 8, BAR as u16].map(Constraint::Length);
-    let table =
-        Table::new(rows, widths).header(header(&["", "mean ms", "p99 below", "share"])).block(block(title));
+    let table = Table::new(rows, widths)
+        .header(header(&["", "mean ms", "p99 below", "share"], &[]))
+        .block(block(title));
     frame.render_widget(table, area);
 }
 
@@ -170,11 +171,12 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let rows = workers.iter().take(WORKERS_MAX).map(|worker| {
         let number = |name: &str| plain(&worker[name]);
         let rates = history.worker(worker);
-        let colour = match worker["state"].as_str() {
-            Some("ready") => Color::Reset,
-            Some("busy") => Color::Green,
-            Some("down" | "killed" | "gone") => Color::Red,
-            _ => Color::Yellow,
+        let is_busy = worker["in_flight"].as_u64() > Some(0);
+        let (state, colour) = match worker["state"].as_str() {
+            Some("ready") if is_busy => ("busy".to_owned(), Color::Green),
+            Some("ready") => ("ready".to_owned(), Color::Reset),
+            Some(state @ ("down" | "killed" | "gone")) => (state.to_owned(), Color::Red),
+            _ => (number("state"), Color::Yellow),
         };
         let lag = worker["lag_ms"].as_u64().unwrap_or(0);
         let style = if lag >= 100 { Style::new().fg(Color::Red) } else { Style::new() };
@@ -184,7 +186,7 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
             Cell::from(number("group")),
             right(number("pid")),
             right(number("generation")),
-            Cell::from(number("state")).fg(colour),
+            Cell::from(state).fg(colour),
             right(number("in_flight")),
             right(number("connections_open")),
             right(number("requests")),
@@ -211,7 +213,10 @@ fn draw_workers(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let widths = [4, 16, 8, 4, 9, 9, 7, 11, 8, 6, 8, 7].map(Constraint::Length);
     let more = workers.len().saturating_sub(WORKERS_MAX);
     let title = if more > 0 { format!(" workers, and {more} more ") } else { " workers ".into() };
-    frame.render_widget(Table::new(rows, widths).header(header(&titles)).block(block(title)), area);
+    frame.render_widget(
+        Table::new(rows, widths).header(header(&titles, &["group", "state"])).block(block(title)),
+        area,
+    );
 }
 
 fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize) {
@@ -245,11 +250,19 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
     ];
     let title = format!(" {} requests in flight, the oldest first ", plain(&status["in_flight"]));
     let titles = ["age", "slot", "method", "path", "since", "does"];
-    frame.render_widget(Table::new(rows, widths).header(header(&titles)).block(block(title)), area);
+    frame.render_widget(
+        Table::new(rows, widths).header(header(&titles, &["method", "path", "does"])).block(block(title)),
+        area,
+    );
 }
 
-fn header(titles: &[&'static str]) -> Row<'static> {
-    Row::new(titles.to_vec()).style(Style::new().add_modifier(Modifier::DIM))
+/// `words`: the columns that are no numbers.
+fn header(titles: &[&'static str], words: &[&str]) -> Row<'static> {
+    let cell = |title: &&'static str| match words.contains(title) {
+        true => Line::from(*title),
+        false => Line::from(*title).right_aligned(),
+    };
+    Row::new(titles.iter().map(cell).map(Cell::from)).style(Style::new().add_modifier(Modifier::DIM))
 }
 
 fn block(title: String) -> Block<'static> {
@@ -301,7 +314,7 @@ mod tests {
             "times": { "stages": [{ "name": "run", "mean_ms": 0.5, "share": 0.1 }, { "name": "wait", "share": 0.9 }],
                        "waits": [{ "name": "database", "mean_ms": 4.5, "p99_ms": 8.4, "share": 0.9 }],
                        "total": { "mean_ms": 5.0 } },
-            "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "busy", "lag_ms": 250 }],
+            "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "ready", "lag_ms": 250 }],
             "requests": [
                 { "slot": 3, "method": "GET", "path": "/stuck", "age_ms": 61_000, "since_ms": 60_000,
                   "state": "wait", "waits_for": "http", "what": "suppliers:80" },
