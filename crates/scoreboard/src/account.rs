@@ -269,6 +269,18 @@ impl Account {
     /// The request is answered since the last stage's beginning or `now`: its times go to `times`, and the account is free.
     #[inline]
     pub fn finish(&self, times: &Times, now: u64) {
+        self.finish_with(times, now, false);
+    }
+
+    /// [`Account::finish`] without locked instructions, where one thread alone finishes the requests of a slot; see
+    /// [`crate::Counter::add_single_writer`].
+    #[inline]
+    pub fn finish_single_writer(&self, times: &Times, now: u64) {
+        self.finish_with(times, now, true);
+    }
+
+    #[inline]
+    fn finish_with(&self, times: &Times, now: u64, single_writer: bool) {
         self.write(|| {
             self.settle(now);
             let spent = std::array::from_fn(|at| self.spent[at].load(Relaxed));
@@ -279,6 +291,7 @@ impl Account {
                 total,
                 &spent,
                 waits.map(|cause| (cause, self.waited[cause as usize].load(Relaxed))),
+                single_writer,
             );
             self.clear_sums();
         });

@@ -33,6 +33,12 @@ impl Histogram {
         self.buckets[bucket(ns)].add(1);
     }
 
+    /// [`Histogram::record`] without a locked instruction; see [`Counter::add_single_writer`] for when that is right.
+    #[inline]
+    pub fn record_single_writer(&self, ns: u64) {
+        self.buckets[bucket(ns)].add_single_writer(1);
+    }
+
     /// The counts now.
     pub fn reading(&self) -> HistogramReading {
         HistogramReading { buckets: std::array::from_fn(|index| self.buckets[index].get()) }

@@ -35,6 +35,8 @@ pub(crate) struct Service {
     pub(crate) access_log: AccessLog,
     /// Whether accounts are kept.
     pub(crate) sight: bool,
+    /// Whether one thread of this process reads and answers all requests, wherever their handlers run.
+    pub(crate) is_single: bool,
     /// What one client address may have, where that is bounded.
     pub(crate) addresses: Option<Arc<Addresses>>,
     /// Descriptors that could not be had.
@@ -57,7 +59,9 @@ impl Service {
     /// Opens the application for this worker: called after the fork, before the worker says that it is ready.
     pub(crate) fn open(plan: &Plan, model: &dyn Model) -> Result<Arc<Service>, String> {
         let addresses = Addresses::new(plan.settings.limits.addresses());
-        Self::open_with(plan, addresses, |name, lane| {
+        let facts = model.facts(&plan.settings);
+        let is_single = facts.threads_max == 1 || facts.evented && plan.settings.threads.unwrap_or(1) == 1;
+        Self::open_with(plan, addresses, is_single, |name, lane| {
             let placement = model.place(lane, &plan.settings)?;
             OpenLane::open(name, lane, placement).map_err(|error| format!("lane {name:?}: {error}"))
         })
@@ -65,12 +69,13 @@ impl Service {
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, None, |name, lane| Ok(OpenLane::behind_front(name, lane)))
+        Self::open_with(plan, None, true, |name, lane| Ok(OpenLane::behind_front(name, lane)))
     }
 
     fn open_with(
         plan: &Plan,
         addresses: Option<Arc<Addresses>>,
+        is_single: bool,
         open: impl Fn(&str, &Lane) -> Result<OpenLane, String>,
     ) -> Result<Arc<Service>, String> {
         let settings = &plan.settings;
@@ -84,6 +89,7 @@ impl Service {
             bounds: settings.limits.bounds(),
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),
             sight: settings.sight == "on",
+            is_single,
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             addresses,
             shortage: Shortage::default(),

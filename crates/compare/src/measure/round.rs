@@ -82,6 +82,8 @@ impl Server {
             samples.iter().map(|sample| (self.connections(sample), sample.memory_kib)).collect();
         memory_by_connections.sort_unstable();
         memory_by_connections.dedup_by_key(|(connections, _)| *connections);
+        let cpu_us = per_request((user_ms + system_ms) * 1_000.0).filter(|_| can_tell);
+        let stages = to.ticks.stages_since(&from.ticks).map(|stages| Stages { cpu_us, ..stages });
         Round {
             user_us_per_request: per_request(user_ms * 1_000.0).filter(|_| can_tell),
             system_us_per_request: per_request(system_ms * 1_000.0).filter(|_| can_tell),
@@ -90,7 +92,7 @@ impl Server {
             memory_max_kib: most(|sample| sample.memory_kib),
             memory_idle_kib: self.memory_idle_kib,
             memory_by_connections,
-            stages: to.ticks.stages_since(&from.ticks),
+            stages,
             outcome,
         }
     }

@@ -27,6 +27,10 @@ pub struct Stage {
 pub struct Stages {
     /// All stages that any request was in.
     pub stages: Vec<Stage>,
+    /// Processor time of a mean request as the system counts it, in microseconds, where that is known. Stages are by the
+    /// clock: with many threads they contain the time in which the kernel ran another one.
+    #[serde(default)]
+    pub cpu_us: Option<f64>,
 }
 
 /// The most that a run could have reached.
@@ -67,6 +71,7 @@ impl Stages {
     /// A stage alone would reach a rate of 1/time; all of them, one after another, 1/Σ(1/rate).
     pub fn ceiling(&self, processors: usize) -> Option<Ceiling> {
         let (total, busy) = (self.total_us(), self.busy_us());
+        let busy = self.cpu_us.map_or(busy, |cpu| busy.min(cpu));
         let rate = |us: f64| processors as f64 * 1e6 / us;
         (total > 0.0 && busy > 0.0).then(|| Ceiling { in_sequence: rate(total), overlapped: rate(busy) })
     }
@@ -133,7 +138,8 @@ impl Ticks {
             parts.into_iter().map(move |(name, ns)| Stage { name, us: mean_us(ns), waits: !stage.is_busy() })
         };
         let stages = scoreboard::Stage::ALL.into_iter().flat_map(of_stage);
-        (passed.finished() > 0).then(|| Stages { stages: stages.filter(|stage| stage.us > 0.0).collect() })
+        (passed.finished() > 0)
+            .then(|| Stages { stages: stages.filter(|stage| stage.us > 0.0).collect(), cpu_us: None })
     }
 }
 
@@ -143,7 +149,7 @@ mod tests {
 
     fn stages(of: &[(&str, f64, bool)]) -> Stages {
         let stage = |&(name, us, waits): &(&str, f64, bool)| Stage { name: name.into(), us, waits };
-        Stages { stages: of.iter().map(stage).collect() }
+        Stages { stages: of.iter().map(stage).collect(), cpu_us: None }
     }
 
     #[test]
@@ -184,6 +190,14 @@ mod tests {
         let expected = [("queue", 1.0, true), ("run", 2.0, false), ("wait: database", 6.0, true)];
         assert_eq!(ticks.stages_since(&before), Some(stages(&expected)));
         assert_eq!(ticks.stages_since(&ticks), None);
+    }
+
+    #[test]
+    fn a_ceiling_is_that_of_the_processor_where_its_time_is_known() {
+        let by_clock = stages(&[("run", 600.0, false), ("wait: http", 400.0, true)]);
+        let measured = Stages { cpu_us: Some(200.0), ..by_clock.clone() };
+        let rate = |stages: &Stages| stages.ceiling(1).unwrap().overlapped;
+        assert!((rate(&measured) / rate(&by_clock) - 3.0).abs() < 1e-9);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) struct Sight {
     /// When the work began that is the next request's, once it turns out to be one.
     mark: u64,
     arrived: u64,
+    /// No other thread of the process finishes requests.
+    is_single: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +86,7 @@ impl Sight {
             return None;
         }
         let account = self.claim.get_or_insert_with(Claim::take).account();
+        self.is_single = conn.service.is_single;
         self.mark = now_ns();
         self.arrived = match std::mem::take(&mut conn.dawn.arrived) {
             0 => self.mark,
@@ -154,7 +157,11 @@ impl Sight {
     #[inline]
     fn finish_at(&mut self, now: u64) {
         if let Some(claim) = &self.claim {
-            claim.account().finish(&scoreboard::current().times, now);
+            let times = &scoreboard::current().times;
+            match self.is_single {
+                true => claim.account().finish_single_writer(times, now),
+                false => claim.account().finish(times, now),
+            }
         }
         self.phase = Phase::Nothing;
         (self.mark, self.arrived) = (now, now);
