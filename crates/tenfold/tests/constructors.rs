@@ -49,9 +49,7 @@ fn main() -> ExitCode {
 }
 
 fn mood() -> String {
-    std::env::var("MOOD")
-        .and_then(|file| Ok(std::fs::read_to_string(file).unwrap_or_default()))
-        .unwrap_or_default()
+    std::env::var("MOOD").map(|file| std::fs::read_to_string(file).unwrap_or_default()).unwrap_or_default()
 }
 
 fn application() -> Result<Program, cli::Error> {

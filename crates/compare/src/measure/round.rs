@@ -65,7 +65,7 @@ impl Server {
 
     /// Drives one load at it and looks at it meanwhile.
     pub(crate) fn round(&self, spec: &LoadSpec) -> Result<Round, Error> {
-        let sampler = Sampler::start(self.child.id(), self.board.clone());
+        let sampler = Sampler::start(self.child.id(), self.board);
         let outcome = drive(spec);
         let end = Instant::now();
         let samples = sampler.finish();
