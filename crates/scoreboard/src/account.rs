@@ -23,6 +23,11 @@ use crate::times::Times;
 
 /// How often a reader looks at an account that is being written.
 const LOOKS: u32 = 64;
+/// What a request takes that does little: up to this time one that was timed roughly is divided like the last one that was
+/// timed finely; a longer one has spent the time in its handler.
+const LITTLE_NS: u64 = 100_000;
+/// The stages among which such a request's time is divided.
+const DIVIDED: [Stage; 4] = [Stage::Parse, Stage::Run, Stage::Render, Stage::Write];
 
 /// One request's line in the table of a slot. Zeroes are an account that nobody uses.
 ///
@@ -38,6 +43,10 @@ pub struct Account {
     waiting: AtomicU8,
     /// What the request's own fibers or threads wait for, and one, while it waits for them. Written by any of them.
     child: AtomicU8,
+    /// 1 while its stages are not timed one by one.
+    rough: AtomicU8,
+    /// What part of the last finely timed request that did not wait went to each of [`DIVIDED`], in 255ths.
+    shares: [AtomicU8; DIVIDED.len()],
     /// A bit for each cause that it has waited for.
     causes: AtomicU32,
     arrived: AtomicU64,
@@ -123,6 +132,8 @@ impl Account {
             stage: AtomicU8::new(0),
             waiting: AtomicU8::new(0),
             child: AtomicU8::new(0),
+            rough: AtomicU8::new(0),
+            shares: [const { AtomicU8::new(0) }; DIVIDED.len()],
             causes: AtomicU32::new(0),
             arrived: AtomicU64::new(0),
             since: AtomicU64::new(0),
@@ -147,6 +158,19 @@ impl Account {
             self.method.set_words(&[0]);
             self.path.set_words(&[0; 8]);
         });
+    }
+
+    /// Whether the present request is timed as a whole, as long as it does not wait, and divided at the end: four readings
+    /// of the clock fewer. Decided by whoever begins it; one that waits is timed finely from then on.
+    #[inline]
+    pub fn set_rough(&self, is_rough: bool) {
+        self.rough.store(u8::from(is_rough), Relaxed);
+    }
+
+    /// The time at which a stage ends that ends now: read from the clock, or not, where it is timed roughly.
+    #[inline]
+    pub fn now(&self) -> u64 {
+        if self.rough.load(Relaxed) != 0 { self.since.load(Relaxed) } else { crate::now_ns() }
     }
 
     /// What is asked for: 8 bytes of the method and 64 of the path are kept.
@@ -211,6 +235,7 @@ impl Account {
     pub fn parked(&self, cause: Cause, what: &What, now: u64) {
         self.write(|| {
             self.settle(now);
+            self.rough.store(0, Relaxed);
             let (cause, what) = match Stage::from_number(self.stage.load(Relaxed)) {
                 Stage::Accept | Stage::Read | Stage::Write => (Cause::Client, &What::NONE),
                 _ => (cause, what),
@@ -282,7 +307,12 @@ impl Account {
     #[inline]
     fn finish_with(&self, times: &Times, now: u64, single_writer: bool) {
         self.write(|| {
-            self.settle(now);
+            if self.rough.load(Relaxed) != 0 {
+                self.divide(now);
+            } else {
+                self.settle(now);
+                self.note_shares();
+            }
             let spent = std::array::from_fn(|at| self.spent[at].load(Relaxed));
             let total = now.saturating_sub(self.arrived.load(Relaxed));
             let causes = self.causes.load(Relaxed);
@@ -349,7 +379,38 @@ impl Account {
         self.since.store(now.max(since), Relaxed);
     }
 
+    /// [`Account::settle`] at the end of a request that was timed roughly.
+    fn divide(&self, now: u64) {
+        let since = self.since.load(Relaxed);
+        let all = now.saturating_sub(since);
+        self.since.store(now.max(since), Relaxed);
+        let mut left = all;
+        if all <= LITTLE_NS {
+            for (stage, share) in
+                DIVIDED.into_iter().zip(&self.shares).filter(|(stage, _)| *stage != Stage::Run)
+            {
+                let part = all * u64::from(share.load(Relaxed)) / 255;
+                add(&self.spent[stage as usize], part);
+                left -= part.min(left);
+            }
+        }
+        add(&self.spent[Stage::Run as usize], left);
+    }
+
+    /// Keeps how a request's time was divided, for those that come after it.
+    fn note_shares(&self) {
+        let ns = DIVIDED.map(|stage| self.spent[stage as usize].load(Relaxed));
+        let all: u64 = ns.iter().sum();
+        if self.causes.load(Relaxed) == 0 && (1..=LITTLE_NS).contains(&all) {
+            for (share, ns) in self.shares.iter().zip(ns) {
+                // Rounded down, so that together they are not more than the whole.
+                share.store(u8::try_from(ns * 255 / all).unwrap_or(u8::MAX), Relaxed);
+            }
+        }
+    }
+
     fn clear_sums(&self) {
+        self.rough.store(0, Relaxed);
         self.in_flight.store(0, Relaxed);
         self.waiting.store(0, Relaxed);
         self.child.store(0, Relaxed);
@@ -462,146 +523,5 @@ impl From<Raw> for AccountReading {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::atomic::AtomicBool;
-
-    use super::*;
-
-    #[test]
-    fn time_goes_to_the_stage_the_cause_or_the_queue() {
-        let (account, times) = (Account::new(), Times::new());
-        account.begin(1_000, 1_500, Stage::Parse);
-        account.label("GET", "/a");
-        account.enter(Stage::Run, 1_600);
-        account.parked(Cause::Database, &What::new("pg"), 2_000);
-        let reading = account.reading().unwrap();
-        assert_eq!(
-            (reading.stage, reading.cause, reading.since_ns),
-            (Stage::Wait, Some(Cause::Database), 2_000)
-        );
-        assert_eq!((reading.what.as_str(), reading.method.as_str()), ("pg", "GET"));
-        account.woken(5_000);
-        account.woken(5_500);
-        assert_eq!(account.reading().unwrap().stage, Stage::Queue);
-        account.resumed(6_000);
-        account.enter(Stage::Write, 7_000);
-        account.parked(Cause::Network, &What::NONE, 7_100);
-        assert_eq!(account.reading().unwrap().cause, Some(Cause::Client));
-        account.resumed(9_000);
-        account.finish(&times, 9_200);
-        assert_eq!(account.reading(), None);
-        let sums = times.reading();
-        let stage = |stage| sums.stage_ns(stage);
-        assert_eq!((stage(Stage::Parse), stage(Stage::Run), stage(Stage::Write)), (100, 1_400, 300));
-        assert_eq!((stage(Stage::Queue), stage(Stage::Wait)), (1_500, 4_900));
-        assert_eq!((sums.wait_ns(Cause::Database), sums.wait_ns(Cause::Client)), (3_000, 1_900));
-        assert_eq!(sums.total_ns(), 8_200);
-    }
-
-    #[test]
-    fn a_finished_account_starts_again_at_nothing() {
-        let (account, times) = (Account::new(), Times::new());
-        for round in [1, 2] {
-            account.begin(10, 10, Stage::Run);
-            account.parked(Cause::Lock, &What::NONE, 20);
-            account.resumed(50);
-            account.finish(&times, 60);
-            let sums = times.reading();
-            assert_eq!((sums.wait_ns(Cause::Lock), sums.stage_ns(Stage::Run)), (round * 30, round * 20));
-        }
-        account.begin(10, 10, Stage::Run);
-        account.discard();
-        assert_eq!((times.reading().finished(), account.is_in_flight()), (2, false));
-    }
-
-    #[test]
-    fn a_wait_for_children_is_for_what_they_wait_for() {
-        let (account, times) = (Account::new(), Times::new());
-        account.begin(0, 0, Stage::Run);
-        account.parked(Cause::Task, &What::NONE, 100);
-        assert_eq!(account.reading().unwrap().cause, Some(Cause::Task));
-        account.child_parked(Cause::Http);
-        assert_eq!(account.reading().unwrap().cause, Some(Cause::Http));
-        account.resumed(300);
-        account.parked(Cause::Sleep, &What::NONE, 300);
-        account.child_parked(Cause::Http);
-        account.resumed(400);
-        account.finish(&times, 400);
-        let sums = times.reading();
-        assert_eq!((sums.wait_ns(Cause::Http), sums.wait_ns(Cause::Sleep)), (200, 100));
-    }
-
-    #[test]
-    fn a_wait_in_the_queue_is_queueing() {
-        let (account, times) = (Account::new(), Times::new());
-        account.begin(0, 0, Stage::Queue);
-        account.parked(Cause::Other, &What::NONE, 0);
-        assert_eq!(account.reading().unwrap().stage, Stage::Queue);
-        account.woken(50);
-        account.resumed(70);
-        account.enter(Stage::Run, 70);
-        account.finish(&times, 80);
-        let sums = times.reading();
-        assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Wait)), (70, 0));
-    }
-
-    #[test]
-    fn what_was_handed_over_goes_on_where_it_was() {
-        let (front, handler, times) = (Account::new(), Account::new(), Times::new());
-        front.begin(100, 150, Stage::Read);
-        front.parked(Cause::Other, &What::NONE, 160);
-        front.resumed(200);
-        let handed = front.hand_over(210);
-        assert!(!front.is_in_flight());
-        handler.take_over(&Handed::from_bytes(&handed.to_bytes()));
-        handler.enter(Stage::Run, 300);
-        handler.finish(&times, 400);
-        let sums = times.reading();
-        assert_eq!((sums.stage_ns(Stage::Queue), sums.stage_ns(Stage::Run)), (50 + 90, 100));
-        assert_eq!((sums.wait_ns(Cause::Client), sums.total_ns()), (40, 300));
-    }
-
-    #[test]
-    fn a_reader_never_sees_halves_of_two_requests() {
-        let (account, done) = (Account::new(), AtomicBool::new(false));
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                let long = ["a".repeat(64), "b".repeat(64)];
-                let mut round = 0;
-                while !done.load(Acquire) {
-                    round += 1;
-                    account.begin(round, round, Stage::Run);
-                    account.label(if round % 2 == 0 { "AAAA" } else { "BBBB" }, &long[round as usize % 2]);
-                    (0..50).for_each(|_| spin_loop());
-                    account.discard();
-                }
-            });
-            let mut seen = 0;
-            while seen < 10_000 {
-                let Some(reading) = account.reading().filter(|reading| !reading.path.is_empty()) else {
-                    continue;
-                };
-                seen += 1;
-                let (first, odd) = (reading.path.as_bytes()[0], reading.arrived_ns % 2 == 1);
-                let whole = reading.path.len() == 64 && reading.path.bytes().all(|byte| byte == first);
-                let fits = (first == b'b', reading.method == "BBBB") == (odd, odd);
-                if !whole || !fits {
-                    done.store(true, Release);
-                    panic!("torn: {reading:?}");
-                }
-            }
-            done.store(true, Release);
-        });
-    }
-
-    #[test]
-    fn a_writer_that_was_killed_leaves_an_account_that_is_skipped_and_can_be_used_again() {
-        let account = Account::new();
-        account.begin(1, 1, Stage::Run);
-        account.version.fetch_add(1, Relaxed);
-        assert_eq!(account.reading(), None);
-        account.discard();
-        account.begin(2, 2, Stage::Run);
-        assert_eq!(account.reading().map(|reading| reading.arrived_ns), Some(2));
-    }
-}
+#[path = "account/tests.rs"]
+mod tests;

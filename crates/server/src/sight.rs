@@ -2,7 +2,7 @@
 //!
 //! Everything here reads the scoreboard, which nobody has to answer for: so it works while every worker is stuck, and says
 //! what they are stuck in. It runs in the master (for the control socket's `status`), in the small process that
-//! [`listener`] describes, and, as far as text is concerned, in `tenfold top`.
+//! `listener` describes, and, as far as text is concerned, in `tenfold top`.
 
 pub(crate) mod advice;
 pub(crate) mod listener;
