@@ -146,7 +146,7 @@ impl Sight {
         if self.phase == Phase::Nothing {
             account.begin(self.arrived, self.mark, Stage::Parse);
             // The first one of an account tells how the others are divided.
-            account.set_rough(self.begun % FINE_EVERY != 0);
+            account.set_rough(!self.begun.is_multiple_of(FINE_EVERY));
             self.begun = self.begun.wrapping_add(1);
         }
         self.phase = Phase::Request;
