@@ -130,14 +130,9 @@ impl Bench<'_> {
             (Helper::Suppliers, Some(child)) => setup.suppliers.clone_from(&child.address),
             (Helper::Store, Some(child)) => setup.store.clone_from(&child.address),
             (Helper::Store, None) => {
-                setup.store = match &self.options.store {
-                    StoreChoice::Sqlite => {
-                        format!("sqlite:{}", self.scratch.0.join("items.sqlite").display())
-                    }
-                    other => other.to_string(),
-                };
+                setup.store = self.options.store.address(&self.scratch.0.join("items.sqlite"));
                 store::fill(&setup.store).map_err(|error| Error::Part {
-                    part: setup.store.clone(),
+                    part: self.options.store.to_string(),
                     reason: format!("cannot be filled: {error}"),
                 })?;
             }

@@ -1,10 +1,12 @@
 //! The store that `cycle` asks: one call, and what is behind it is chosen by an address.
 //!
-//! `redis://host:port/db` for Redis and for the bundled simulator, which speaks its protocol, and `sqlite:/path`. Opened in
-//! each worker after the fork.
+//! `redis://host:port/db` for Redis and for the bundled simulator, which speaks its protocol, `postgres://…`,
+//! `tarantool://host:port`, and `sqlite:/path`. Opened in each worker after the fork.
 
+mod postgres;
 mod resp;
 mod sqlite;
+mod tarantool;
 
 use std::fmt;
 use std::io;
@@ -37,6 +39,10 @@ pub enum StoreChoice {
         /// Usually 0.
         database: u32,
     },
+    /// A PostgreSQL server, by a URL as libpq takes it.
+    Postgres(String),
+    /// A Tarantool, as `127.0.0.1:3301` or `user:password@127.0.0.1:3301`.
+    Tarantool(String),
     /// A SQLite file of its own.
     Sqlite,
 }
@@ -44,8 +50,10 @@ pub enum StoreChoice {
 /// An open store.
 #[derive(Debug)]
 pub(crate) enum Store {
-    Remote(resp::Pool),
-    Local(sqlite::Database),
+    Redis(resp::Pool),
+    Postgres(tenfold_client::postgres::Client),
+    Tarantool(tenfold_client::tarantool::Client),
+    Sqlite(sqlite::Database),
 }
 
 impl Default for StoreChoice {
@@ -58,7 +66,7 @@ impl FromStr for StoreChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<StoreChoice, String> {
-        let expected = "expected sim:1ms, redis://host:port/0 or sqlite";
+        let expected = "expected sim:1ms, redis://host:port/0, postgres://…, tarantool://host:port or sqlite";
         if let Some(url) = text.strip_prefix("redis://") {
             let (host, database) = url.split_once('/').unwrap_or((url, ""));
             if host.is_empty() || host.contains('@') {
@@ -69,8 +77,13 @@ impl FromStr for StoreChoice {
             let database = database.map_err(|_| format!("{text:?}: the database is a number"))?;
             return Ok(StoreChoice::Redis { address, database });
         }
-        if let Some((scheme @ ("postgres" | "postgresql" | "tarantool"), _)) = text.split_once("://") {
-            return Err(format!("{scheme}: there is no driver for it yet; {expected}"));
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            postgres::open(text).map_err(|error| format!("{error}: {expected}"))?;
+            return Ok(StoreChoice::Postgres(text.into()));
+        }
+        if let Some(address) = text.strip_prefix("tarantool://") {
+            tarantool::open(address).map_err(|error| format!("{error}: {expected}"))?;
+            return Ok(StoreChoice::Tarantool(address.into()));
         }
         match (text, text.strip_prefix("sim:")) {
             ("sim", _) => Ok(StoreChoice::default()),
@@ -86,7 +99,27 @@ impl fmt::Display for StoreChoice {
         match self {
             StoreChoice::Simulated(latency) => write!(f, "simulator, {latency:?}"),
             StoreChoice::Redis { address, database } => write!(f, "redis://{address}/{database}"),
+            // A report is passed around, and needs no passwords.
+            StoreChoice::Postgres(url) => write!(f, "postgres://{}", without_user(url)),
+            StoreChoice::Tarantool(address) => write!(f, "tarantool://{}", without_user(address)),
             StoreChoice::Sqlite => write!(f, "SQLite"),
+        }
+    }
+}
+
+fn without_user(url: &str) -> &str {
+    let url = url.split_once("://").map_or(url, |(_, rest)| rest);
+    url.rsplit_once('@').map_or(url, |(_, host)| host)
+}
+
+impl StoreChoice {
+    /// What [`Store::open`] takes; `sqlite` is where the file of a SQLite store is.
+    pub(crate) fn address(&self, sqlite: &Path) -> String {
+        match self {
+            StoreChoice::Postgres(url) => url.clone(),
+            StoreChoice::Tarantool(address) => format!("tarantool://{address}"),
+            StoreChoice::Sqlite => format!("sqlite:{}", sqlite.display()),
+            other => other.to_string(),
         }
     }
 }
@@ -102,12 +135,14 @@ impl Store {
     /// Opens the store that an address names.
     pub(crate) fn open(address: &str) -> io::Result<Store> {
         if let Some(path) = address.strip_prefix("sqlite:") {
-            return sqlite::Database::open(Path::new(path)).map(Store::Local).map_err(io::Error::other);
+            return sqlite::Database::open(Path::new(path)).map(Store::Sqlite).map_err(io::Error::other);
         }
         match address.parse() {
             Ok(StoreChoice::Redis { address, database }) => {
-                Ok(Store::Remote(resp::Pool::new(address, database)))
+                Ok(Store::Redis(resp::Pool::new(address, database)))
             }
+            Ok(StoreChoice::Postgres(url)) => postgres::open(&url).map(Store::Postgres),
+            Ok(StoreChoice::Tarantool(address)) => tarantool::open(&address).map(Store::Tarantool),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{address:?} is no store"))),
         }
     }
@@ -115,13 +150,16 @@ impl Store {
     /// An item as JSON; `None` if there is none.
     pub(crate) fn get(&self, id: u64) -> io::Result<Option<Vec<u8>>> {
         match self {
-            Store::Remote(pool) => pool.with(|connection| connection.get(&key(id))),
-            Store::Local(database) => database.get(id).map_err(io::Error::other),
+            Store::Redis(pool) => pool.with(|connection| connection.get(&key(id))),
+            Store::Postgres(client) => postgres::get(client, id),
+            Store::Tarantool(client) => tarantool::get(client, id),
+            Store::Sqlite(database) => database.get(id).map_err(io::Error::other),
         }
     }
 }
 
-/// Makes the items where they have to be made: a Redis server has them for an hour.
+/// Makes the items where they have to be made: a Redis server has them for an hour, PostgreSQL and Tarantool have them as
+/// `tenfold_compare` until the next comparison.
 ///
 /// # Errors
 /// When the store cannot be reached or filled.
@@ -129,10 +167,15 @@ pub(crate) fn fill(address: &str) -> io::Result<()> {
     if let Some(path) = address.strip_prefix("sqlite:") {
         return sqlite::create(Path::new(path)).map_err(io::Error::other);
     }
+    let items = (0..ITEMS).map(|id| (id, item(id)));
     match Store::open(address)? {
-        Store::Remote(pool) => pool
-            .with(|connection| (0..ITEMS).try_for_each(|id| connection.set_for_an_hour(&key(id), &item(id)))),
-        Store::Local(_) => Ok(()),
+        Store::Redis(pool) => pool.with(|connection| {
+            let mut items = items;
+            items.try_for_each(|(id, item)| connection.set_for_an_hour(&key(id), &item))
+        }),
+        Store::Postgres(client) => postgres::fill(&client, items),
+        Store::Tarantool(client) => tarantool::fill(&client, items),
+        Store::Sqlite(_) => Ok(()),
     }
 }
 
@@ -169,11 +212,40 @@ mod tests {
         assert_eq!(choice("redis://10.0.0.1"), Ok(redis("10.0.0.1:6379", 0)));
         assert_eq!(choice("redis://h:1/3"), Ok(redis("h:1", 3)));
         assert_eq!(choice("sqlite"), Ok(StoreChoice::Sqlite));
+        let postgres = choice("postgres://me:secret@h:1/db").unwrap();
+        assert_eq!(postgres.address(Path::new("")), "postgres://me:secret@h:1/db");
+        assert_eq!(postgres.to_string(), "postgres://h:1/db");
+        let tarantool = choice("tarantool://me:secret@h:1").unwrap();
+        assert_eq!(tarantool.address(Path::new("")), "tarantool://me:secret@h:1");
+        assert_eq!(tarantool.to_string(), "tarantool://h:1");
         for wrong in
-            ["sim:", "sim:1h", "sim:11s", "redis://", "redis://:x@h", "redis://h/x", "postgres://h", "mysql"]
+            ["sim:", "sim:1h", "sim:11s", "redis://", "redis://:x@h", "redis://h/x", "tarantool://", "mysql"]
         {
             let line = choice(wrong).unwrap_err();
             assert!(!line.contains('\n') && line.contains("expected") || line.contains("number"), "{line}");
+        }
+    }
+
+    /// Fills and asks the real one, where it is installed.
+    #[track_caller]
+    fn works(address: &str) {
+        fill(address).unwrap();
+        fill(address).unwrap();
+        let store = Store::open(address).unwrap();
+        assert_eq!(store.get(17).unwrap(), Some(item(17)), "{address}");
+        assert_eq!(store.get(ITEMS).unwrap(), None, "{address}");
+    }
+
+    #[test]
+    fn real_stores_are_filled_and_asked() {
+        if let Some(server) = tenfold_testkit::services::Redis::start() {
+            works(&server.url());
+        }
+        if let Some(server) = tenfold_testkit::services::Postgres::start() {
+            works(&server.url());
+        }
+        if let Some(server) = tenfold_testkit::services::Tarantool::start() {
+            works(&format!("tarantool://{}", server.address()));
         }
     }
 

@@ -167,7 +167,10 @@ fn stages(workload: &WorkloadReport, processors: usize) -> String {
     if names.is_empty() {
         return String::new();
     }
-    let head: String = names.iter().map(|name| format!("<th>{}</th>", escape(name))).collect();
+    let key = |(index, name): (usize, &String)| {
+        format!("<th><i class=\"swatch m{}\"></i>{}</th>", index % 8, escape(name))
+    };
+    let head: String = names.iter().enumerate().map(key).collect();
     let mut body = String::new();
     for (row, measured, stages) in rows {
         let cells: String = names
@@ -188,7 +191,7 @@ fn stages(workload: &WorkloadReport, processors: usize) -> String {
             "<tr><td>{}{}</td><td>{}</td>{cells}<td>{:.0} %</td><td>{ceiling}</td><td>{reached}</td></tr>\n",
             swatch(&row.model),
             escape(&row.title()),
-            stack(stages),
+            stack(stages, &names),
             stages.share_of_waiting() * 100.0
         );
     }
@@ -198,13 +201,14 @@ fn stages(workload: &WorkloadReport, processors: usize) -> String {
     )
 }
 
-fn stack(stages: &Stages) -> String {
-    let total = stages.total_us().max(f64::MIN_POSITIVE);
+/// A stage has the colour of its place in `names`, so the same one in each row and at the head of its column.
+fn stack(stages: &Stages, names: &[String]) -> String {
+    let total = stages.stages.iter().map(|stage| stage.us).sum::<f64>().max(f64::MIN_POSITIVE);
     let parts: String = stages
         .stages
         .iter()
-        .enumerate()
-        .map(|(index, stage)| {
+        .map(|stage| {
+            let index = names.iter().position(|name| *name == stage.name).unwrap_or_default();
             format!(
                 "<i class=\"{}\" style=\"width:{:.2}%;background:var(--m{})\" title=\"{}: {} µs\"></i>",
                 if stage.waits { "waits" } else { "" },
