@@ -117,16 +117,15 @@ fn a_closing_loop_opens_a_connection_for_each_request() {
 #[test]
 fn a_connection_that_the_server_ends_properly_is_no_error() {
     let last = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello";
-    for pipeline in [1, 4] {
-        let url = serve(move |number, stream| match number % 5 {
-            4 => stream.write_all(last).is_err(),
-            _ => stream.write_all(OK).is_ok(),
-        });
-        let shape = Shape::Closed { connections: 1, pipeline, close: false };
-        let outcome = run_one(&spec(&url, shape, 200));
-        assert_eq!(outcome.errors.total(), 0, "{outcome:?}");
-        assert!(outcome.connections_opened > 1 && outcome.successes > 5, "{outcome:?}");
-    }
+    // One after another: this server does not linger, so what a pipeline has sent beyond the last answer would reset it.
+    let url = serve(move |number, stream| match number % 5 {
+        4 => stream.write_all(last).is_err(),
+        _ => stream.write_all(OK).is_ok(),
+    });
+    let shape = Shape::Closed { connections: 1, pipeline: 1, close: false };
+    let outcome = run_one(&spec(&url, shape, 200));
+    assert_eq!(outcome.errors.total(), 0, "{outcome:?}");
+    assert!(outcome.connections_opened > 1 && outcome.successes > 5, "{outcome:?}");
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn a_mistake_is_one_line_on_stderr_and_exit_code_2() {
     let mistakes: [(&[&str], &str); 10] = [
         (&["--workload", "helo"], "helo"),
         (&["--model", "fiber,fibre"], "fibre"),
-        (&["--store", "postgres://localhost"], "postgres"),
+        (&["--store", "oracle://localhost"], "postgres"),
         (&["--store", "sim:soon"], "soon"),
         (&["--route", "nowhere"], "nowhere"),
         (&["--route", "GET:/", "--workload", "hello"], "--workload"),

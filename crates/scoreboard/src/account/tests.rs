@@ -1,3 +1,5 @@
+//! What an account adds up, and what a reader of it sees.
+
 use std::sync::atomic::AtomicBool;
 
 use super::*;
