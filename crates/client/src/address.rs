@@ -42,35 +42,45 @@ impl Address {
         Ok(Address { host: host.into(), port })
     }
 
-    /// Connects to the first address of the host that answers, within `longest` and the task's deadline.
+    /// [`connect`] to it.
     pub(crate) fn connect(&self, longest: Duration) -> Result<TcpStream, Error> {
-        let until = after(longest);
-        let found =
-            deadline_at(until, || Resolver::shared().lookup(&self.host, self.port)).map_err(|source| {
-                match Error::io(Phase::Connecting, source) {
-                    Error::Io { source, .. } => Error::Resolve { host: self.to_string(), source },
-                    other => other,
-                }
-            })?;
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
-        for address in found {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        connect(&self.host, self.port, self, longest)
+    }
+}
+
+/// Connects to the first address of the host that answers, within `longest` and the task's deadline. Errors call it `shown`.
+pub(crate) fn connect(
+    host: &str,
+    port: u16,
+    shown: &impl fmt::Display,
+    longest: Duration,
+) -> Result<TcpStream, Error> {
+    let until = after(longest);
+    let found =
+        deadline_at(until, || Resolver::shared().lookup(host, port)).map_err(|source| {
+            match Error::io(Phase::Connecting, source) {
+                Error::Io { source, .. } => Error::Resolve { host: shown.to_string(), source },
+                other => other,
             }
-            match TcpStream::connect_timeout(&address, left) {
-                Ok(stream) => {
-                    // Failing costs latency only.
-                    let _ = stream.set_nodelay(true);
-                    return Ok(stream);
-                }
-                Err(error) => last = error,
+        })?;
+    let mut last = io::Error::from(io::ErrorKind::TimedOut);
+    for address in found {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break;
+        }
+        match TcpStream::connect_timeout(&address, left) {
+            Ok(stream) => {
+                // Failing costs latency only.
+                let _ = stream.set_nodelay(true);
+                return Ok(stream);
             }
+            Err(error) => last = error,
         }
-        match Error::io(Phase::Connecting, last) {
-            Error::Io { source, .. } => Err(Error::Connect { host: self.to_string(), source }),
-            other => Err(other),
-        }
+    }
+    match Error::io(Phase::Connecting, last) {
+        Error::Io { source, .. } => Err(Error::Connect { host: shown.to_string(), source }),
+        other => Err(other),
     }
 }
 

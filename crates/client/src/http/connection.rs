@@ -4,10 +4,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use tenfold_runtime::cause::{Cause, waiting_for};
-use tenfold_runtime::deadline_at;
 use tenfold_runtime::net::TcpStream;
 
-use crate::error::{Error, Phase};
+use crate::address::after;
+use crate::error::Error;
 
 use super::origin::Origin;
 
@@ -24,37 +24,8 @@ pub(crate) struct Connection {
 impl Connection {
     /// Connects to the first address of `origin` that answers.
     pub(crate) fn open(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
-        waiting_for(Cause::Http, &origin.authority, || Self::connect(origin, longest))
-    }
-
-    fn connect(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
-        let until = limit(longest, None);
-        let addresses = deadline_at(until, || origin.addresses()).map_err(|source| {
-            match Error::io(Phase::Connecting, source) {
-                Error::Io { source, .. } => Error::Resolve { host: origin.authority.clone(), source },
-                other => other,
-            }
-        })?;
-        let mut last = io::Error::from(io::ErrorKind::TimedOut);
-        for address in addresses {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            match TcpStream::connect_timeout(&address, left) {
-                Ok(stream) => {
-                    // Failing costs latency only.
-                    let _ = stream.set_nodelay(true);
-                    let host = origin.authority.as_str().into();
-                    return Ok(Connection { stream, in_exchange: false, host });
-                }
-                Err(error) => last = error,
-            }
-        }
-        match Error::io(Phase::Connecting, last) {
-            Error::Io { source, .. } => Err(Error::Connect { host: origin.authority.clone(), source }),
-            other => Err(other),
-        }
+        let stream = waiting_for(Cause::Http, &origin.authority, || origin.connect(longest))?;
+        Ok(Connection { stream, in_exchange: false, host: origin.authority.as_str().into() })
     }
 
     /// Whether the peer has neither closed it nor said something that nobody asked for: then the next answer could be
@@ -109,8 +80,6 @@ impl Connection {
 
 /// The nearer end of a single wait's bound and the whole request's.
 fn limit(longest: Duration, until: Option<Instant>) -> Instant {
-    let now = Instant::now();
-    // A century is "never" to a socket, and cannot overflow.
-    let single = now.checked_add(longest).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()));
+    let single = after(longest);
     until.map_or(single, |until| until.min(single))
 }

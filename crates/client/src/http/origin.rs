@@ -3,9 +3,12 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::http::Uri;
+use tenfold_runtime::net::TcpStream;
 
+use crate::address;
 use crate::dns::Resolver;
 use crate::error::Error;
 
@@ -90,6 +93,11 @@ impl Origin {
     /// address asks nobody.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
         Resolver::shared().lookup(self.host(), self.port)
+    }
+
+    /// Connects to the first address that answers, within `longest` and the task's deadline.
+    pub(crate) fn connect(&self, longest: Duration) -> Result<TcpStream, Error> {
+        address::connect(self.host(), self.port, &self.authority, longest)
     }
 
     fn host(&self) -> &str {
