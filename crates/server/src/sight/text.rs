@@ -124,7 +124,13 @@ fn times_table(times: &Value) -> String {
     format!("\n{}", aligned(&rows, 1))
 }
 
-fn milliseconds(ms: f64) -> String {
+/// A number of milliseconds with the digits that matter.
+///
+/// ```
+/// use tenfold_server::sight::milliseconds;
+/// assert_eq!([milliseconds(0.5), milliseconds(12.34), milliseconds(123.4)], ["0.500", "12.3", "123"]);
+/// ```
+pub fn milliseconds(ms: f64) -> String {
     match ms {
         ms if ms >= 100.0 => format!("{ms:.0}"),
         ms if ms >= 1.0 => format!("{ms:.1}"),
@@ -175,7 +181,8 @@ fn aligned(rows: &[Vec<String>], right: usize) -> String {
     text
 }
 
-fn plain(value: &Value) -> String {
+/// A value as a cell of a table has it: text without quotes, `-` for nothing.
+pub fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null => "-".into(),

@@ -15,7 +15,7 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Cell, Paragraph, Row, Sparkline, Table, Wrap};
 use serde_json::Value;
-use tenfold_server::sight::age;
+use tenfold_server::sight::{age, milliseconds, plain};
 
 use super::sample::History;
 
@@ -271,22 +271,6 @@ fn block(title: String) -> Block<'static> {
 
 fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
-}
-
-fn milliseconds(ms: f64) -> String {
-    match ms {
-        ms if ms >= 100.0 => format!("{ms:.0}"),
-        ms if ms >= 1.0 => format!("{ms:.1}"),
-        ms => format!("{ms:.3}"),
-    }
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "-".into(),
-        other => other.to_string(),
-    }
 }
 
 #[cfg(test)]
