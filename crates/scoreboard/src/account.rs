@@ -10,6 +10,8 @@
 //! together. A writer that is killed in between leaves an account that is skipped, and that the next worker in the slot
 //! clears.
 
+mod reading;
+
 use std::hint::spin_loop;
 use std::sync::atomic::{
     AtomicU8, AtomicU32, AtomicU64,
@@ -20,6 +22,9 @@ use std::sync::atomic::{
 use crate::stage::{Cause, Stage};
 use crate::text::{Text, pack, unpack};
 use crate::times::Times;
+
+pub use reading::AccountReading;
+use reading::{Raw, child_cause};
 
 /// How often a reader looks at an account that is being written.
 const LOOKS: u32 = 64;
@@ -461,64 +466,6 @@ impl SwapRelaxed for AtomicU8 {
         let before = self.load(Relaxed);
         self.store(value, Relaxed);
         before
-    }
-}
-
-fn child_cause(cause: u8, child: u8) -> u8 {
-    if cause == Cause::Task as u8 { child.checked_sub(1).unwrap_or(cause) } else { cause }
-}
-
-struct Raw {
-    stage: u8,
-    waiting: u8,
-    child: u8,
-    arrived: u64,
-    since: u64,
-    woken: u64,
-    what: [u64; 4],
-    method: [u64; 1],
-    path: [u64; 8],
-}
-
-/// A request in flight, as it was at one moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AccountReading {
-    /// At most 8 bytes; empty before the head was parsed.
-    pub method: String,
-    /// At most 64 bytes.
-    pub path: String,
-    /// When it arrived, by [`crate::now_ns`].
-    pub arrived_ns: u64,
-    /// Where it is.
-    pub stage: Stage,
-    /// What it waits for, in [`Stage::Wait`].
-    pub cause: Option<Cause>,
-    /// The name of that, where it has one: a host, say. At most 32 bytes.
-    pub what: String,
-    /// Since when it is there, by [`crate::now_ns`].
-    pub since_ns: u64,
-}
-
-impl From<Raw> for AccountReading {
-    fn from(raw: Raw) -> Self {
-        let waiting = raw.waiting.checked_sub(1).map(|cause| child_cause(cause, raw.child));
-        let stage = Stage::from_number(raw.stage);
-        let (stage, cause, since_ns) = match waiting {
-            None => (stage, None, raw.since),
-            Some(_) if raw.woken != 0 => (Stage::Queue, None, raw.woken),
-            Some(_) if stage == Stage::Queue => (stage, None, raw.since),
-            Some(cause) => (Stage::Wait, Some(Cause::from_number(cause)), raw.since),
-        };
-        Self {
-            method: unpack(&raw.method),
-            path: unpack(&raw.path),
-            arrived_ns: raw.arrived,
-            stage,
-            cause,
-            what: if cause.is_some() { unpack(&raw.what) } else { String::new() },
-            since_ns,
-        }
     }
 }
 
