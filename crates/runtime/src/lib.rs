@@ -84,6 +84,6 @@ pub use spawn::{Builder, Reserved, current_loop, reserve, set_name, spawn, spawn
 /// Where a thread is right now, asked from another thread: what the watchdog uses.
 pub use tenfold_fiber::trace;
 pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
-pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep};
+pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep, turn_now};
 pub use watchdog::Watchdog;
 pub use watched::{Watched, watched_loops};

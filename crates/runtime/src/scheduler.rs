@@ -319,9 +319,14 @@ impl Scheduler {
         }
     }
 
-    /// When a wake-up comes. The loop's own clock is right while it dispatches, and old while a fiber runs.
+    /// The loop's own clock is right while it dispatches, and old while a fiber runs.
+    pub(crate) fn turn_now(&self) -> Instant {
+        if self.running.get().is_some() { Instant::now() } else { self.reactor.now() }
+    }
+
+    /// When a wake-up comes.
     fn wake_ns(&self) -> u64 {
-        if self.running.get().is_some() { now_ns() } else { self.ns(self.reactor.now()) }
+        self.ns(self.turn_now())
     }
 
     /// A time as accounts have it.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::cause::Cause;
 use crate::park::{self, Unparked, after, earlier};
+use crate::scheduler;
 use crate::task;
 
 /// Waits. Returns early only when the task is cancelled or its deadline passes; [`try_sleep`] tells.
@@ -23,6 +24,17 @@ pub fn sleep_until(until: Instant) {
 /// `TimedOut` when the task's deadline came first, `ECANCELED` when it was cancelled.
 pub fn try_sleep(duration: Duration) -> io::Result<()> {
     wait_until(after(duration))
+}
+
+/// When that has come which the loop dispatches at the moment: its own clock, which is read once a turn. On a fiber, and
+/// where there is no loop, the clock itself.
+///
+/// ```
+/// let before = std::time::Instant::now();
+/// assert!(tenfold_runtime::turn_now() >= before);
+/// ```
+pub fn turn_now() -> Instant {
+    scheduler::with_current(|scheduler| scheduler.turn_now()).unwrap_or_else(Instant::now)
 }
 
 fn wait_until(until: Instant) -> io::Result<()> {

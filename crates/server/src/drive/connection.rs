@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tenfold_http::h1::Exchange;
 use tenfold_runtime::feed::{self, FeedId};
 use tenfold_runtime::net::TcpStream;
-use tenfold_runtime::park;
+use tenfold_runtime::{park, turn_now};
 use tenfold_scoreboard::Stage;
 
 use crate::drive::sight::{Dawn, within};
@@ -65,6 +65,14 @@ impl Connection {
         if self.arrived.is_none() {
             self.arrived = Some(Instant::now());
         }
+    }
+
+    /// A loop has read bytes for it while nobody served it: if a request begins with them, it has arrived with the loop's
+    /// present turn, whose clock is read already.
+    #[inline]
+    pub(crate) fn roused(&mut self) {
+        self.arrived.get_or_insert_with(turn_now);
+        self.dawn.came(self.service.sight);
     }
 
     /// Reads some bytes; 0 is the client's end.

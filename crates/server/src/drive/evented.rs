@@ -67,10 +67,9 @@ fn open_feed(conn: &mut Connection) -> FeedId {
 impl Dormant for Connection {
     fn rouse(mut self: Box<Self>, _feed: FeedId, news: News<'_>) {
         if let News::Bytes(bytes) = news {
-            self.note_arrival();
+            self.roused();
             let mut work = Workspace::take();
             work.input.append(bytes);
-            self.dawn.came(self.service.sight);
             start_fiber(self, work);
         }
         // Else the client is gone, or its time is over, or the worker stops: dropping it closes it.

@@ -114,8 +114,7 @@ impl Dormant for Movable {
             return;
         }
         let mut conn = self.0;
-        conn.note_arrival();
-        conn.dawn.came(conn.service.sight);
+        conn.roused();
         let Some((mine, loops)) = MINE.with(|mine| mine.get().copied()).zip(LOOPS.get()) else {
             return start(Box::new(conn));
         };
