@@ -19,6 +19,9 @@ pub(crate) struct CodelConfig {
     pub(crate) interval: Duration,
 }
 
+/// Fewest distances that the long average is over.
+const AVERAGED_MIN: u32 = 8;
+
 /// One lane's line.
 #[derive(Debug)]
 pub(crate) struct Codel {
@@ -30,16 +33,29 @@ pub(crate) struct Codel {
     passed_at: Option<Instant>,
     /// How far apart places are passed on, averaged over the last eight or so; zero until it is known.
     apart: Duration,
+    /// The same over as many as wait, of the present line only.
+    apart_long: Duration,
+    /// Distances that are in it.
+    averaged: u32,
 }
 
 impl Codel {
     pub(crate) fn new(config: CodelConfig) -> Codel {
-        Codel { config, above_until: None, overloaded: false, passed_at: None, apart: Duration::ZERO }
+        Codel {
+            config,
+            above_until: None,
+            overloaded: false,
+            passed_at: None,
+            apart: Duration::ZERO,
+            apart_long: Duration::ZERO,
+            averaged: 0,
+        }
     }
 
     /// Whether somebody who comes with `ahead` others before him may wait, if nobody is to wait for more than `wait_max`.
     pub(crate) fn may_wait(&self, ahead: usize, wait_max: Duration) -> bool {
-        let expected = self.apart.saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1));
+        let expected =
+            self.expected_apart().saturating_mul(u32::try_from(ahead).unwrap_or(u32::MAX).saturating_add(1));
         // Places do not become free at equal distances: at the very limit every second one would wait in vain.
         let wait_max = wait_max / 4 * 3;
         let bound = if self.overloaded { self.config.target.min(wait_max) } else { wait_max };
@@ -47,11 +63,14 @@ impl Codel {
         ahead == 0 || expected <= bound
     }
 
-    /// Somebody's turn has come after a wait since `since`.
-    pub(crate) fn passed(&mut self, since: Instant, now: Instant) {
+    /// Somebody's turn has come after a wait since `since`, and so many others still wait.
+    pub(crate) fn passed(&mut self, since: Instant, now: Instant, waiting: usize) {
         if let Some(before) = self.passed_at.replace(now) {
             let sample = now.saturating_duration_since(before);
             self.apart = if self.apart.is_zero() { sample } else { (self.apart * 7 + sample) / 8 };
+            let most = u32::try_from(waiting).unwrap_or(u32::MAX).max(AVERAGED_MIN);
+            self.averaged = self.averaged.saturating_add(1).min(most);
+            self.apart_long = self.apart_long - self.apart_long / self.averaged + sample / self.averaged;
         }
         if now.saturating_duration_since(since) < self.config.target {
             self.above_until = None;
@@ -64,8 +83,16 @@ impl Codel {
         }
     }
 
+    /// The smaller one of both averages. The short one alone would count a single pause (of the process, of a collector
+    /// behind it) an eighth time for each who waits; the long one knows little of a line that has just begun.
+    fn expected_apart(&self) -> Duration {
+        if self.averaged == 0 { self.apart } else { self.apart.min(self.apart_long) }
+    }
+
     /// A place became free and nobody waits for it.
     pub(crate) fn ran_empty(&mut self) {
+        self.averaged = 0;
+        self.apart_long = Duration::ZERO;
         self.above_until = None;
         self.overloaded = false;
         self.passed_at = None;
@@ -73,7 +100,7 @@ impl Codel {
 
     /// How long whoever is refused now should stay away: as long as the present line takes.
     pub(crate) fn retry_after(&self, waiting: usize) -> Duration {
-        self.apart.saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX))
+        self.expected_apart().saturating_mul(u32::try_from(waiting).unwrap_or(u32::MAX))
     }
 }
 
@@ -91,7 +118,7 @@ mod tests {
     fn pass(codel: &mut Codel, from: Instant, count: u32, wait: Duration) -> Instant {
         for turn in 0..count {
             let now = from + 10 * MS * turn;
-            codel.passed(now - wait, now);
+            codel.passed(now - wait, now, 0);
         }
         from + 10 * MS * count
     }
@@ -139,12 +166,27 @@ mod tests {
     }
 
     #[test]
+    fn a_pause_does_not_count_for_each_who_waits() {
+        let mut codel = codel();
+        let from = start();
+        let mut pass = |ms: u32| codel.passed(from + MS * ms, from + MS * ms, 900);
+        (0..200).for_each(&mut pass);
+        // 40 ms without a place: an eighth of it for each of 900 would be 4.5 s.
+        pass(240);
+        assert!(codel.may_wait(900, 5000 * MS), "{codel:?}");
+        // Places that are 10 ms apart from then on are another thing.
+        let from = from + 240 * MS;
+        (1..400).for_each(|turn| codel.passed(from + 10 * MS * turn, from + 10 * MS * turn, 900));
+        assert!(!codel.may_wait(900, 5000 * MS), "{codel:?}");
+    }
+
+    #[test]
     fn slow_handlers_still_have_somebody_in_the_line() {
         let mut codel = codel();
         let from = start();
         for turn in 0..10 {
             let now = from + 2000 * MS * turn;
-            codel.passed(now - 2000 * MS, now);
+            codel.passed(now - 2000 * MS, now, 0);
         }
         assert!(codel.overloaded);
         assert!(codel.may_wait(0, 5000 * MS) && !codel.may_wait(1, 5000 * MS));

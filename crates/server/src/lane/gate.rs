@@ -173,7 +173,8 @@ impl Gate {
         {
             inside.running += 1;
             inside.called.push(ticket);
-            inside.codel.passed(since, now);
+            let waiting = inside.line.len();
+            inside.codel.passed(since, now, waiting);
             waiter.wake();
         }
     }
