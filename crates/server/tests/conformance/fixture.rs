@@ -34,7 +34,14 @@ pub(crate) fn main(settings: &str) -> ExitCode {
 }
 
 fn app() -> App {
+    // A thousand requests at once are a burst, however long this machine takes for them; the lane `overload` has the
+    // defaults.
+    let patient = Lane::default()
+        .wait(Duration::from_secs(60))
+        .target(Duration::from_secs(6))
+        .interval(Duration::from_secs(60));
     let app = App::new()
+        .default_lane(patient)
         .get("/hello", || "Hello, world!")
         .get("/empty", || ())
         .get("/no-content", || StatusCode::NO_CONTENT)
