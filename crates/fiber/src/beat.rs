@@ -1,16 +1,12 @@
-#![allow(unsafe_code, reason = "turns the stored word back into the name that it was made from")]
 //! The heartbeat of a loop: what is running now, and whether it is still the same as a moment ago.
 //!
 //! The loop's thread writes it around every fiber it resumes; the watchdog's thread reads it. Two relaxed stores on each
 //! side, because they are on the path of every single resume. The reader needs no ordering: it compares two samples
 //! milliseconds apart, and a sample that mixes one run's number with the next run's name is gone by the second look.
-//!
-//! # Invariants
-//! I1. `running` is zero or a word of a `PackedName`.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::name::PackedName;
+use crate::name::SharedName;
 
 /// What one loop runs at the moment. One writer, any number of readers.
 ///
@@ -30,21 +26,21 @@ use crate::name::PackedName;
 pub struct Beat {
     /// Odd while something runs; grows with every `enter` and `leave`.
     seq: AtomicU64,
-    /// The name of what runs, packed; zero between runs.
-    running: AtomicU64,
+    /// The name of what runs; none between runs.
+    running: SharedName,
 }
 
 impl Beat {
     /// A loop in which nothing runs yet.
     pub const fn new() -> Self {
-        Self { seq: AtomicU64::new(0), running: AtomicU64::new(0) }
+        Self { seq: AtomicU64::new(0), running: SharedName::new() }
     }
 
     /// Notes that `name` runs from now on. Called by the loop's own thread only; another writer would muddle the
     /// numbers, no more.
     #[inline]
     pub fn enter(&self, name: &'static str) {
-        self.running.store(PackedName::new(name).word(), Relaxed);
+        self.running.set(name);
         // Not a fetch_add: there is one writer, and a locked instruction costs more than a whole switch.
         // The next odd number: two on from an odd one (entered again without leaving), one on from an even one.
         self.seq.store(self.seq.load(Relaxed).wrapping_add(1) | 1, Relaxed);
@@ -53,16 +49,14 @@ impl Beat {
     /// Notes that nothing runs any more.
     #[inline]
     pub fn leave(&self) {
-        self.running.store(0, Relaxed);
+        self.running.clear();
         self.seq.store((self.seq.load(Relaxed) | 1).wrapping_add(1), Relaxed);
     }
 
     /// What runs now. Any thread.
     pub fn sample(&self) -> BeatSample {
         let seq = self.seq.load(Relaxed);
-        // SAFETY: I1: only `enter` and `leave` store to `running`.
-        let name = unsafe { PackedName::from_word(self.running.load(Relaxed)) }.get();
-        BeatSample { seq, name }
+        BeatSample { seq, name: self.running.get() }
     }
 }
 

@@ -45,6 +45,7 @@ pub use fiber::{
     Fiber, Resume, is_on_fiber, may_suspend, name, set_name, stack_left, stack_used, suspend,
     without_suspending,
 };
+pub use name::SharedName;
 pub use pool::{PoolStats, StackConfig, StackPool, Trimmed};
 pub use region::GuardKind;
 pub use scope::{Borrows, Lender, Lent, LocalLent, lend_scope};

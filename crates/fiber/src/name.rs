@@ -9,6 +9,47 @@
 //! # Invariants
 //! I1. A non-zero word was made by [`PackedName::new`], hence from a `&'static str`, and is never changed.
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A name that one thread sets and others read at any time: the one before or the one after, never parts of both.
+///
+/// ```
+/// use tenfold_fiber::SharedName;
+///
+/// let name = SharedName::new();
+/// assert_eq!(name.get(), None);
+/// name.set("GET /");
+/// assert_eq!(name.get(), Some("GET /"));
+/// ```
+#[derive(Debug, Default)]
+pub struct SharedName(AtomicU64);
+
+impl SharedName {
+    /// No name yet.
+    pub const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// Sets it; a name longer than 65,535 bytes is cut at a character. Cost: a plain store.
+    #[inline]
+    pub fn set(&self, name: &'static str) {
+        self.0.store(PackedName::new(name).word(), Relaxed);
+    }
+
+    /// Takes it away.
+    #[inline]
+    pub fn clear(&self) {
+        self.0.store(PackedName::NONE.word(), Relaxed);
+    }
+
+    /// What was set last; `None` for no name.
+    #[inline]
+    pub fn get(&self) -> Option<&'static str> {
+        // SAFETY: only `set` and `clear` store, and both store a name's word.
+        unsafe { PackedName::from_word(self.0.load(Relaxed)) }.get()
+    }
+}
+
 /// A static string in one word; zero is "no name".
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PackedName(u64);

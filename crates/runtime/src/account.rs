@@ -48,6 +48,19 @@ pub fn turn_ns() -> u64 {
     scheduler::with_current(|scheduler| scheduler.turn_ns()).unwrap_or_else(now_ns)
 }
 
+/// When the present run of this fiber began, by [`tenfold_scoreboard::now_ns`]'s scale. Where the fiber that ran just before
+/// has ended a request with [`note_reading`], it is that reading: the clock need not be read again.
+#[inline]
+pub fn run_began_ns() -> u64 {
+    scheduler::with_current(|scheduler| scheduler.reading_of_last_run()).flatten().unwrap_or_else(now_ns)
+}
+
+/// Tells a reading of the clock near the end of this fiber's run, for the [`run_began_ns`] of the next.
+#[inline]
+pub fn note_reading(now: u64) {
+    scheduler::with_current(|scheduler| scheduler.note_reading(now));
+}
+
 /// The account of the running task, for fibers and threads that belong to it.
 pub(crate) fn of_parent() -> Option<&'static Account> {
     task::with(|task| task.account)

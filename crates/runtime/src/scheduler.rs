@@ -69,6 +69,10 @@ pub(crate) struct Scheduler {
     beat: Arc<Beat>,
     /// One moment by both clocks.
     clock: (Instant, u64),
+    /// Counts the runs of fibers, and the turns.
+    runs: Cell<u64>,
+    /// A reading of the clock at the end of a run, and which run that was.
+    read: Cell<(u64, u64)>,
     _overflow: Option<AltStack>,
 }
 
@@ -174,6 +178,8 @@ impl Scheduler {
             trim_armed: Cell::new(false),
             beat: Arc::default(),
             clock: (Instant::now(), now_ns()),
+            runs: Cell::new(0),
+            read: Cell::new((0, 0)),
             _overflow: overflow.ok(),
         })
     }
@@ -343,6 +349,19 @@ impl Scheduler {
         self.ns(self.reactor.now())
     }
 
+    /// The running fiber has read the clock, and is about to end or to park.
+    #[inline]
+    pub(crate) fn note_reading(&self, now: u64) {
+        self.read.set((now, self.runs.get()));
+    }
+
+    /// What the run before this one has noted, if nothing has happened between the two.
+    #[inline]
+    pub(crate) fn reading_of_last_run(&self) -> Option<u64> {
+        let (read, run) = self.read.get();
+        (run + 1 == self.runs.get()).then_some(read)
+    }
+
     pub(crate) fn cancel(&self, id: FiberId) {
         if let Some(record) = self.table.borrow_mut().get(id) {
             record.task.cancelled = true;
@@ -495,6 +514,7 @@ impl Scheduler {
 
     fn resume_ready(&self) {
         let started = self.reactor.now();
+        self.count_run();
         for count in 1..=RESUMES_PER_TURN {
             let Some(id) = self.ready.borrow_mut().pop_front() else { break };
             self.resume(id);
@@ -516,6 +536,7 @@ impl Scheduler {
             (place, record.name)
         };
         self.running.set(Some(id));
+        self.count_run();
         self.beat.enter(name);
         let outcome = place.borrow_mut().as_mut().map(Fiber::resume);
         self.running.set(None);
@@ -526,6 +547,11 @@ impl Scheduler {
         } else {
             self.finish(id, place);
         }
+    }
+
+    #[inline]
+    fn count_run(&self) {
+        self.runs.set(self.runs.get() + 1);
     }
 
     #[inline]

@@ -14,7 +14,7 @@ mod reading;
 
 use std::hint::spin_loop;
 use std::sync::atomic::{
-    AtomicU8, AtomicU32, AtomicU64,
+    AtomicU8, AtomicU16, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
     fence,
 };
@@ -52,6 +52,8 @@ pub struct Account {
     rough: AtomicU8,
     /// What part of the last finely timed request that did not wait went to each of [`DIVIDED`], in 255ths.
     shares: [AtomicU8; DIVIDED.len()],
+    /// Requests before the present one whose answers will go out together with its own.
+    joined: AtomicU16,
     /// A bit for each cause that it has waited for.
     causes: AtomicU32,
     arrived: AtomicU64,
@@ -139,6 +141,7 @@ impl Account {
             child: AtomicU8::new(0),
             rough: AtomicU8::new(0),
             shares: [const { AtomicU8::new(0) }; DIVIDED.len()],
+            joined: AtomicU16::new(0),
             causes: AtomicU32::new(0),
             arrived: AtomicU64::new(0),
             since: AtomicU64::new(0),
@@ -154,22 +157,48 @@ impl Account {
     /// A request that arrived at `arrived` is in `stage` since `since`; the time between counts as queueing.
     #[inline]
     pub fn begin(&self, arrived: u64, since: u64, stage: Stage) {
+        self.begin_with(arrived, since, stage, ("", ""));
+    }
+
+    /// [`Account::begin`] and [`Account::label`] in one.
+    #[inline]
+    pub fn begin_with(&self, arrived: u64, since: u64, stage: Stage, (method, path): (&str, &str)) {
         self.write(|| {
             self.in_flight.store(1, Relaxed);
             self.arrived.store(arrived, Relaxed);
             self.spent[Stage::Queue as usize].store(since.saturating_sub(arrived), Relaxed);
             self.since.store(since, Relaxed);
             self.stage.store(stage as u8, Relaxed);
-            self.method.set_words(&[0]);
-            self.path.set_words(&[0; 8]);
+            self.method.set(method);
+            self.path.set(path);
         });
     }
 
     /// Whether the present request is timed as a whole, as long as it does not wait, and divided at the end: four readings
     /// of the clock fewer. Decided by whoever begins it; one that waits is timed finely from then on.
     #[inline]
-    pub fn set_rough(&self, is_rough: bool) {
-        self.rough.store(u8::from(is_rough), Relaxed);
+    pub fn time_roughly(&self) {
+        self.rough.store(1, Relaxed);
+    }
+
+    /// Stages are timed one by one from `now` on.
+    #[inline]
+    pub fn time_finely(&self, now: u64) {
+        if self.rough.load(Relaxed) != 0 {
+            self.write(|| self.refine(now));
+        }
+    }
+
+    /// The present request is answered, and its answer will go out together with the next one's, which begins. Requests of a
+    /// pipeline share their time equally. False where that cannot be said: finish the present one.
+    #[inline]
+    pub fn join(&self) -> bool {
+        let joined = self.joined.load(Relaxed);
+        if self.rough.load(Relaxed) == 0 || joined == u16::MAX {
+            return false;
+        }
+        self.joined.store(joined + 1, Relaxed);
+        true
     }
 
     /// The time at which a stage ends that ends now: read from the clock, or not, where it is timed roughly.
@@ -190,6 +219,10 @@ impl Account {
     /// The present stage is over at `now` and another begins; returns the earlier one.
     #[inline]
     pub fn enter(&self, stage: Stage, now: u64) -> Stage {
+        if self.rough.load(Relaxed) != 0 {
+            // Nothing is counted, and a reader sees the one stage or the other.
+            return Stage::from_number(self.stage.swap_relaxed(stage as u8));
+        }
         self.write(|| {
             self.settle(now);
             Stage::from_number(self.stage.swap_relaxed(stage as u8))
@@ -207,6 +240,7 @@ impl Account {
     /// Frees the account for what another process goes on with; from `now` on the request queues.
     pub fn hand_over(&self, now: u64) -> Handed {
         self.write(|| {
+            self.refine(now);
             self.settle(now);
             let handed = Handed {
                 arrived: self.arrived.load(Relaxed),
@@ -239,8 +273,8 @@ impl Account {
     #[inline]
     pub fn parked(&self, cause: Cause, what: &What, now: u64) {
         self.write(|| {
+            self.refine(now);
             self.settle(now);
-            self.rough.store(0, Relaxed);
             let (cause, what) = match Stage::from_number(self.stage.load(Relaxed)) {
                 Stage::Accept | Stage::Read | Stage::Write => (Cause::Client, &What::NONE),
                 _ => (cause, what),
@@ -312,24 +346,50 @@ impl Account {
     #[inline]
     fn finish_with(&self, times: &Times, now: u64, single_writer: bool) {
         self.write(|| {
+            let requests = u64::from(self.joined.load(Relaxed)) + 1;
             if self.rough.load(Relaxed) != 0 {
-                self.divide(now);
+                self.divide(now, requests);
             } else {
                 self.settle(now);
                 self.note_shares();
             }
-            let spent = std::array::from_fn(|at| self.spent[at].load(Relaxed));
-            let total = now.saturating_sub(self.arrived.load(Relaxed));
-            let causes = self.causes.load(Relaxed);
-            let waits = Cause::ALL.into_iter().filter(|cause| causes & 1 << *cause as u8 != 0);
-            times.record(
-                total,
-                &spent,
-                waits.map(|cause| (cause, self.waited[cause as usize].load(Relaxed))),
-                single_writer,
-            );
+            self.record(times, now, requests, single_writer);
             self.clear_sums();
         });
+    }
+
+    #[inline]
+    fn record(&self, times: &Times, now: u64, requests: u64, single_writer: bool) {
+        let spent = std::array::from_fn(|at| self.spent[at].load(Relaxed));
+        let total = now.saturating_sub(self.arrived.load(Relaxed));
+        let causes = self.causes.load(Relaxed);
+        let waits = Cause::ALL.into_iter().filter(|cause| causes & 1 << *cause as u8 != 0);
+        times.record(
+            requests,
+            total,
+            &spent,
+            waits.map(|cause| (cause, self.waited[cause as usize].load(Relaxed))),
+            single_writer,
+        );
+    }
+
+    /// Ends rough timing. Requests that have joined are counted up to `now`: what comes is none of theirs.
+    #[inline]
+    fn refine(&self, now: u64) {
+        self.rough.store(0, Relaxed);
+        let joined = self.joined.load(Relaxed);
+        if joined > 0 {
+            self.part(now, joined);
+        }
+    }
+
+    #[cold]
+    fn part(&self, now: u64, joined: u16) {
+        self.divide(now, joined.into());
+        self.record(&crate::current().times, now, joined.into(), false);
+        self.joined.store(0, Relaxed);
+        self.spent.iter().for_each(|sum| sum.store(0, Relaxed));
+        self.arrived.store(now, Relaxed);
     }
 
     /// The account is free, and what was in it counts nowhere.
@@ -384,13 +444,14 @@ impl Account {
         self.since.store(now.max(since), Relaxed);
     }
 
-    /// [`Account::settle`] at the end of a request that was timed roughly.
-    fn divide(&self, now: u64) {
+    /// [`Account::settle`] at the end of so many requests that were timed roughly.
+    #[inline]
+    fn divide(&self, now: u64, requests: u64) {
         let since = self.since.load(Relaxed);
         let all = now.saturating_sub(since);
         self.since.store(now.max(since), Relaxed);
         let mut left = all;
-        if all <= LITTLE_NS {
+        if all <= LITTLE_NS * requests {
             for (stage, share) in
                 DIVIDED.into_iter().zip(&self.shares).filter(|(stage, _)| *stage != Stage::Run)
             {
@@ -416,6 +477,7 @@ impl Account {
 
     fn clear_sums(&self) {
         self.rough.store(0, Relaxed);
+        self.joined.store(0, Relaxed);
         self.in_flight.store(0, Relaxed);
         self.waiting.store(0, Relaxed);
         self.child.store(0, Relaxed);

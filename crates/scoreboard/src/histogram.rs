@@ -30,13 +30,19 @@ impl Histogram {
     /// Counts one value; any number of threads may do so at once.
     #[inline]
     pub fn record(&self, ns: u64) {
-        self.buckets[bucket(ns)].add(1);
+        self.record_many(ns, 1);
     }
 
-    /// [`Histogram::record`] without a locked instruction; see [`Counter::add_single_writer`] for when that is right.
+    /// Counts the same value several times.
     #[inline]
-    pub fn record_single_writer(&self, ns: u64) {
-        self.buckets[bucket(ns)].add_single_writer(1);
+    pub fn record_many(&self, ns: u64, count: u64) {
+        self.buckets[bucket(ns)].add(count);
+    }
+
+    /// [`Histogram::record_many`] without a locked instruction; see [`Counter::add_single_writer`] for when that is right.
+    #[inline]
+    pub fn record_single_writer(&self, ns: u64, count: u64) {
+        self.buckets[bucket(ns)].add_single_writer(count);
     }
 
     /// The counts now.

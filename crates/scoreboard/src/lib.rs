@@ -46,6 +46,7 @@ pub use counter::{Counter, Gauge};
 pub use histogram::{BUCKETS, Histogram, HistogramReading};
 pub use slot::{ACCOUNTS_PER_SLOT, Slot, State};
 pub use stage::{Cause, Stage};
+pub use text::Text;
 pub use times::{Times, TimesReading};
 
 /// The slot that this process counts in.

@@ -150,7 +150,7 @@ fn a_rough_request_is_divided_like_the_fine_one_before() {
 
     let rough = Times::new();
     account.begin(5_000, 6_000, Stage::Parse);
-    account.set_rough(true);
+    account.time_roughly();
     for stage in [Stage::Run, Stage::Render, Stage::Write] {
         account.enter(stage, account.now());
     }
@@ -166,14 +166,14 @@ fn a_rough_request_is_divided_like_the_fine_one_before() {
 fn a_rough_request_that_is_long_has_run_and_one_that_waits_is_timed() {
     let (account, times) = (Account::new(), Times::new());
     account.begin(1_000, 1_000, Stage::Parse);
-    account.set_rough(true);
+    account.time_roughly();
     account.enter(Stage::Run, account.now());
     account.finish(&times, 1_001_000);
     assert_eq!(times.reading().stage_ns(Stage::Run), 1_000_000);
 
     let times = Times::new();
     account.begin(1_000, 1_000, Stage::Parse);
-    account.set_rough(true);
+    account.time_roughly();
     account.enter(Stage::Run, account.now());
     account.parked(Cause::Sleep, &What::NONE, 1_100);
     account.resumed(5_100);
@@ -183,4 +183,45 @@ fn a_rough_request_that_is_long_has_run_and_one_that_waits_is_timed() {
     let reading = times.reading();
     assert_eq!((reading.wait_ns(Cause::Sleep), reading.stage_ns(Stage::Run)), (4_000, 300));
     assert_eq!(reading.stage_ns(Stage::Write), 100);
+}
+
+#[test]
+fn requests_whose_answers_go_out_together_share_their_time() {
+    let (account, times) = (Account::new(), Times::new());
+    account.begin(1_000, 2_000, Stage::Parse);
+    assert!(!account.join(), "it is timed finely");
+    account.time_roughly();
+    for path in ["/b", "/c"] {
+        account.enter(Stage::Run, account.now());
+        assert!(account.join());
+        account.label("GET", path);
+    }
+    assert_eq!(account.reading().map(|reading| reading.path), Some("/c".into()));
+    account.finish(&times, 9_000_000);
+    let reading = times.reading();
+    assert_eq!((reading.finished(), reading.total_ns()), (3, 8_999_000));
+    let each = reading.total().quantile(1.0).unwrap();
+    assert!((3_000_000..4_500_000).contains(&each), "{each}");
+
+    account.begin(1_000, 1_000, Stage::Parse);
+    account.finish(&times, 2_000);
+    assert_eq!(times.reading().finished(), 4, "nobody has joined this one");
+}
+
+#[test]
+fn who_has_joined_does_not_wait_with_the_one_that_comes_after() {
+    let (account, times) = (Account::new(), Times::new());
+    let before = crate::current().times.reading();
+    account.begin(1_000, 1_000, Stage::Parse);
+    account.time_roughly();
+    assert!(account.join() && account.join());
+    account.enter(Stage::Run, account.now());
+    account.parked(Cause::Sleep, &What::NONE, 5_000);
+    account.resumed(1_005_000);
+    account.finish(&times, 1_006_000);
+    let joined = crate::current().times.reading().since(&before);
+    assert_eq!((joined.finished(), joined.total_ns()), (2, 4_000));
+    let own = times.reading();
+    assert_eq!((own.finished(), own.wait_ns(Cause::Sleep)), (1, 1_000_000));
+    assert_eq!(own.total_ns(), 1_001_000);
 }

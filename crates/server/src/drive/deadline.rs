@@ -5,9 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tenfold_http::h1::HeadView;
-
-use crate::guard::desk;
+use crate::guard::desk::{self, InFlight};
 use crate::guard::slow_log;
 use crate::lane::OpenLane;
 use crate::route::Route;
@@ -17,9 +15,11 @@ use crate::service::Service;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     pub(crate) arrived: Instant,
+    pub(crate) timeout: Duration,
+    /// `timeout` after the arrival.
     pub(crate) soft: Instant,
-    /// Never before the soft one.
-    pub(crate) hard: Option<Instant>,
+    /// How long after that the hard one is.
+    pub(crate) overrun: Option<Duration>,
 }
 
 impl Deadline {
@@ -36,18 +36,16 @@ impl Deadline {
         let arrived = arrived.unwrap_or_else(Instant::now);
         // A time beyond the clock's end means never.
         let soft = arrived.checked_add(timeout)?;
-        let hard = overrun.and_then(|overrun| soft.checked_add(overrun));
-        Some(Deadline { arrived, soft, hard })
+        Some(Deadline { arrived, timeout, soft, overrun })
     }
 
-    /// The shorter of the two spans that the sentry has to tell apart.
-    pub(crate) fn shortest(&self) -> Duration {
-        let timeout = self.soft - self.arrived;
-        self.hard.map_or(timeout, |hard| timeout.min(hard - self.soft))
+    /// `None` for never.
+    pub(crate) fn hard(&self) -> Option<Instant> {
+        self.soft.checked_add(self.overrun?)
     }
 
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
-        self.hard.is_some_and(|hard| hard <= now)
+        self.hard().is_some_and(|hard| hard <= now)
     }
 }
 
@@ -65,28 +63,28 @@ const GIVE_UP: Duration = Duration::from_secs(10);
 
 /// Runs `f`, which waits for another process that keeps the deadlines itself.
 pub(crate) fn within_hard<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) -> R {
-    match deadline.and_then(|deadline| deadline.hard?.checked_add(GIVE_UP)) {
+    match deadline.and_then(|deadline| deadline.hard()?.checked_add(GIVE_UP)) {
         Some(at) => tenfold_runtime::deadline_at(at, f),
         None => f(),
     }
 }
 
 /// Runs a handler within its deadline, where the sentry sees it, and has the slow log told if it took too long.
+///
+/// `request` is its method and path.
 pub(crate) fn watched<R>(
     deadline: Option<Deadline>,
     route: &'static str,
-    view: &HeadView<'_>,
+    request: (&str, &str),
     f: impl FnOnce() -> R,
 ) -> R {
     let Some(deadline) = deadline else { return f() };
-    let place = desk::enter(route, view, deadline);
+    let place = desk::enter(route, request, &deadline);
     let result = within(Some(deadline), f);
-    let entry = place.leave();
+    let was_named = place.leave();
     let expiry = tenfold_runtime::take_expiry();
-    if let Some(entry) = entry
-        && (entry.named || expiry.is_some())
-    {
-        slow_log::tell(entry, expiry);
+    if was_named || expiry.is_some() {
+        slow_log::tell(InFlight::new(route, request, deadline), expiry);
     }
     result
 }

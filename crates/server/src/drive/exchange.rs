@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use http::StatusCode;
 use tenfold_http::h1::{After, Parse};
-use tenfold_runtime::account;
+use tenfold_runtime::{account, park};
 use tenfold_scoreboard::{self as scoreboard, Account, Stage};
 
 use crate::drive::answer::{Asked, answer};
@@ -67,9 +67,16 @@ fn serve_all(
             Ok(Parse::Complete { bytes }) => {
                 head_until = None;
                 *served += 1;
-                work.sight.begin(conn, account);
+                if let Some(account) = account {
+                    let view = work.head.view(&work.input.filled()[..bytes]);
+                    work.sight.begin(conn, account, (view.method_str(), view.path()));
+                }
+                let waits = park::waits();
                 let outcome = one(conn, work, bytes);
-                conn.arrived = None;
+                if work.input.is_empty() || park::waits() != waits {
+                    conn.arrived = None;
+                }
+                // Else the next request's first bytes came with this one's, and the clock need not be read again.
                 match outcome {
                     Ok(After::KeepAlive) => {}
                     Ok(After::Linger) => return flush(conn, work, Next::Linger),

@@ -37,6 +37,9 @@ thread_local! {
 }
 
 /// Appends a response's head to `output`.
+///
+/// Inlined into its one caller: passing this many small arguments over the stack costs as much as the comparison.
+#[inline(always)]
 pub(crate) fn write(
     output: &mut Vec<u8>,
     asked: Asked,
@@ -65,6 +68,9 @@ pub(crate) fn write(
     if !headers.is_empty() {
         return clock::with_date(|_, date| make(output, date));
     }
+    // Not a result of the closures: on its way through them it would be stored in parts and loaded as a whole, which has the
+    // processor wait for the stores.
+    let mut sent = Sent { body: BodyLength::None, keep_alive: false, upgraded: false };
     clock::with_date(|second, date| {
         let key = Key {
             second,
@@ -81,17 +87,17 @@ pub(crate) fn write(
             match kept {
                 Some(kept) if kept.key == key => {
                     output.extend_from_slice(&kept.bytes);
-                    kept.sent
+                    sent = kept.sent;
                 }
                 _ => {
                     let start = output.len();
-                    let sent = make(output, date);
+                    sent = make(output, date);
                     *kept = Some(Kept { key, sent, bytes: output[start..].to_vec() });
-                    sent
                 }
             }
-        })
-    })
+        });
+    });
+    sent
 }
 
 fn address(text: Option<&str>) -> (usize, usize) {

@@ -10,12 +10,15 @@
 //!    arrived                                   label       waits and queueing                            finish
 //! ```
 //!
-//! What is finer than that is not told apart: the bytes of a pipeline's answers go out together, as the last one's.
+//! What is finer than that is not told apart: the answers of a pipeline go out together, and its requests share their time.
+
+use std::cell::RefCell;
 
 use tenfold_runtime::account;
 use tenfold_scoreboard::{self as scoreboard, Account, Claim, Handed, Stage, now_ns};
 
 use crate::drive::connection::Connection;
+use crate::sight::title;
 
 /// What is known of a request before it is served; kept with its connection.
 #[derive(Debug, Default)]
@@ -60,13 +63,46 @@ impl Dawn {
 /// request has four more stages than it takes readings to time it as a whole.
 const FINE_EVERY: u32 = 16;
 
-/// Belongs to a workspace, so an account is claimed once and not for each request.
-#[derive(Debug, Default)]
-pub(crate) struct Sight {
-    claim: Option<Claim>,
-    phase: Phase,
+/// Books that a thread keeps from one run of requests to the next. Runs that do not wait need one of them, however many
+/// connections there are, and it stays in the processor's cache.
+const BOOKS_KEPT_MAX: usize = 16;
+
+thread_local! {
+    static BOOKS: RefCell<Vec<Book>> = const { RefCell::new(Vec::new()) };
+}
+
+/// An account, claimed once and not for each request.
+#[derive(Debug)]
+struct Book {
+    claim: Claim,
     /// Requests of this account so far.
     begun: u32,
+}
+
+impl Book {
+    fn open() -> Book {
+        BOOKS.with_borrow_mut(Vec::pop).unwrap_or_else(|| Book { claim: Claim::take(), begun: 0 })
+    }
+
+    fn close(self) {
+        BOOKS.with_borrow_mut(|kept| {
+            if kept.len() < BOOKS_KEPT_MAX {
+                kept.push(self);
+            }
+        });
+    }
+
+    /// Whether the next request is timed stage by stage: the first one of an account tells how the others are divided.
+    fn is_fine(&self) -> bool {
+        self.begun.is_multiple_of(FINE_EVERY)
+    }
+}
+
+/// Belongs to a workspace; has a book while requests are served.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    book: Option<Book>,
+    phase: Phase,
     /// When the work began that is the next request's, once it turns out to be one.
     mark: u64,
     arrived: u64,
@@ -91,12 +127,16 @@ impl Sight {
         if !conn.service.sight {
             return None;
         }
-        let account = self.claim.get_or_insert_with(Claim::take).account();
+        let book = self.book.get_or_insert_with(Book::open);
+        let account = book.claim.account();
         self.is_single = conn.service.is_single;
-        self.mark = now_ns();
-        self.arrived = match std::mem::take(&mut conn.dawn.arrived) {
-            0 => self.mark,
-            arrived => arrived,
+        (self.arrived, self.mark) = match std::mem::take(&mut conn.dawn.arrived) {
+            0 => {
+                let now = now_ns();
+                (now, now)
+            }
+            arrived if book.is_fine() => (arrived, now_ns()),
+            arrived => (arrived, account::run_began_ns()),
         };
         if let Some(handed) = conn.dawn.handed.take() {
             account.take_over(&handed);
@@ -111,7 +151,7 @@ impl Sight {
     pub(crate) fn account(&self) -> Option<&'static Account> {
         match self.phase {
             Phase::Nothing => None,
-            _ => self.claim.as_ref().map(Claim::account),
+            _ => self.book.as_ref().map(|book| book.claim.account()),
         }
     }
 
@@ -136,22 +176,36 @@ impl Sight {
         }
     }
 
-    /// A head is whole.
+    /// A head is whole; `request` is its method and path.
     #[inline]
-    pub(crate) fn begin(&mut self, conn: &mut Connection, account: Option<&'static Account>) {
-        let Some(account) = account else { return };
-        if self.phase == Phase::Request {
-            self.finish_at(now_ns());
-        }
-        if self.phase == Phase::Nothing {
-            account.begin(self.arrived, self.mark, Stage::Parse);
-            // The first one of an account tells how the others are divided.
-            account.set_rough(!self.begun.is_multiple_of(FINE_EVERY));
-            self.begun = self.begun.wrapping_add(1);
+    pub(crate) fn begin(&mut self, conn: &mut Connection, account: &Account, request: (&str, &str)) {
+        match self.phase {
+            Phase::Request if account.join() => {
+                account.label(request.0, request.1);
+                return;
+            }
+            Phase::Request => {
+                self.finish_at(now_ns());
+                self.begin_new(account, request);
+            }
+            Phase::Nothing => self.begin_new(account, request),
+            Phase::Head => account.label(request.0, request.1),
         }
         self.phase = Phase::Request;
+        title::request(self.mark, request.0, request.1);
         if conn.dawn.accept_ns > 0 {
             account.add_before(Stage::Accept, std::mem::take(&mut conn.dawn.accept_ns));
+        }
+    }
+
+    #[inline]
+    fn begin_new(&mut self, account: &Account, request: (&str, &str)) {
+        account.begin_with(self.arrived, self.mark, Stage::Parse, request);
+        if let Some(book) = &mut self.book {
+            if !book.is_fine() {
+                account.time_roughly();
+            }
+            book.begun = book.begun.wrapping_add(1);
         }
     }
 
@@ -165,13 +219,14 @@ impl Sight {
 
     #[inline]
     fn finish_at(&mut self, now: u64) {
-        if let Some(claim) = &self.claim {
+        if let Some(account) = self.account() {
             let times = &scoreboard::current().times;
             match self.is_single {
-                true => claim.account().finish_single_writer(times, now),
-                false => claim.account().finish(times, now),
+                true => account.finish_single_writer(times, now),
+                false => account.finish(times, now),
             }
         }
+        account::note_reading(now);
         self.phase = Phase::Nothing;
         (self.mark, self.arrived) = (now, now);
     }
@@ -184,19 +239,17 @@ impl Sight {
             Phase::Request => self.finish(),
             Phase::Head => self.forget(),
         }
+        if let Some(book) = self.book.take() {
+            book.close();
+        }
     }
 
     /// Another process has counted the request.
     pub(crate) fn forget(&mut self) {
-        if let Some(claim) = self.claim.as_ref().filter(|claim| claim.account().is_in_flight()) {
-            claim.account().discard();
+        if let Some(account) = self.account().filter(|account| account.is_in_flight()) {
+            account.discard();
         }
         self.phase = Phase::Nothing;
-    }
-
-    /// The workspace goes to a store: an account that is kept is one fewer for others.
-    pub(crate) fn give_back(&mut self) {
-        self.claim = None;
     }
 }
 
@@ -222,8 +275,9 @@ pub(crate) fn enter(account: Option<&'static Account>, stage: Stage) {
 /// and fro are queueing.
 pub(crate) fn elsewhere<R>(account: Option<&'static Account>, f: impl FnOnce() -> R) -> R {
     let Some(open) = account else { return f() };
-    open.set_rough(false);
-    let before = open.enter(Stage::Queue, now_ns());
+    let now = now_ns();
+    open.time_finely(now);
+    let before = open.enter(Stage::Queue, now);
     let result = account::with(None, f);
     open.enter(before, now_ns());
     result

@@ -25,7 +25,6 @@ use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
 use crate::router::Found;
-use crate::sight::title;
 use crate::upgrade::{self, Upgrade};
 
 /// When a client may come again that was refused for a reason that has no time.
@@ -65,13 +64,11 @@ pub(crate) fn take(
     }
     let mut exchange = conn.exchange;
     exchange.begin(&view);
-    if let Some(account) = account {
-        account.label(view.method_str(), view.path());
-        title::request(account.since(), view.method_str(), view.path());
-    }
-    let found = conn.service.router.find(view.method_str(), view.path());
+    let request @ (method, path) = (view.method_str(), view.path());
+    let found = conn.service.router.find(method, path);
     let deadline = deadline_of(conn, &found);
-    let turn = Turn { conn, view, head, rest, output, exchange: &mut exchange, tally, deadline, account };
+    let mut turn =
+        Turn { conn, view, request, head, rest, output, exchange: &mut exchange, tally, deadline, account };
     let outcome = turn.in_lane(&found);
     conn.exchange = exchange;
     outcome
@@ -95,6 +92,8 @@ fn has_no_body(view: &HeadView<'_>) -> bool {
 struct Turn<'a> {
     conn: &'a Connection,
     view: HeadView<'a>,
+    /// Method and path.
+    request: (&'a str, &'a str),
     /// The bytes of the head.
     head: &'a [u8],
     /// What came behind it.
@@ -107,8 +106,8 @@ struct Turn<'a> {
     account: Option<&'static Account>,
 }
 
-impl<'a> Turn<'a> {
-    fn in_lane(self, found: &Found<'_>) -> io::Result<Outcome> {
+impl Turn<'_> {
+    fn in_lane(&mut self, found: &Found<'_>) -> io::Result<Outcome> {
         if found.route.is_exempt() {
             if self.conn.service.is_unready() && found.route.is_health() {
                 return self
@@ -127,10 +126,15 @@ impl<'a> Turn<'a> {
             tracing::debug!("a request finds no room in the buffers' budget");
             return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
         };
-        let entering = || enter(lane, self.conn, self.deadline, self.output, self.account);
-        let place = match deadline::within(self.deadline, entering)? {
-            Ok(place) => place,
-            Err(overflow) => return self.overflow(lane, overflow),
+        let place = match &lane.gate {
+            None => None,
+            Some(gate) => {
+                let entering = || enter(gate, self.conn, self.deadline, self.output, self.account);
+                match deadline::within(self.deadline, entering)? {
+                    Ok(place) => Some(place),
+                    Err(overflow) => return self.overflow(lane, overflow),
+                }
+            }
         };
         let outcome = match (&lane.pool, &lane.crew) {
             (Some(pool), _) => {
@@ -145,7 +149,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Answers a request that found no place, before its body is read.
-    fn overflow(self, lane: &OpenLane, refusal: Refusal) -> io::Result<Outcome> {
+    fn overflow(&mut self, lane: &OpenLane, refusal: Refusal) -> io::Result<Outcome> {
         let reason = match refusal {
             Refusal::QueueFull => "too many requests are waiting",
             Refusal::Overloaded => "too many requests for the time that they take",
@@ -157,7 +161,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Refuses a request before its body is read; `wait` is when it may come again.
-    fn shed(self, status: StatusCode, reason: &'static str, wait: Duration) -> io::Result<Outcome> {
+    fn shed(&mut self, status: StatusCode, reason: &'static str, wait: Duration) -> io::Result<Outcome> {
         scoreboard::current().rejections.add(1);
         // An error of the server's own making, of which there may be thousands a second: the counter tells.
         let error = Error::new(status, reason).logged();
@@ -178,7 +182,7 @@ impl<'a> Turn<'a> {
     }
 
     /// Has a handler process answer.
-    fn pass_on(self, lane: &OpenLane, crew: &Crew) -> io::Result<Outcome> {
+    fn pass_on(&mut self, lane: &OpenLane, crew: &Crew) -> io::Result<Outcome> {
         let Turn { conn, head, rest, output, account, .. } = &self;
         conn.write_all(output)?;
         sight::enter(*account, Stage::Queue);
@@ -215,7 +219,7 @@ impl<'a> Turn<'a> {
             Err(error) => {
                 if let Some(account) = account {
                     account.take_over(&handed);
-                    account.label(self.view.method_str(), self.view.path());
+                    account.label(self.request.0, self.request.1);
                 }
                 tracing::warn!(lane = lane.name, %error, "a handler process has died over a request");
                 self.output.clear();
@@ -227,7 +231,7 @@ impl<'a> Turn<'a> {
     /// Calls the handler, on this thread, and writes its answer.
     ///
     /// `inline`: the handler's waits hold the loop.
-    fn run(self, found: &Found<'_>, inline: bool) -> io::Result<Outcome> {
+    fn run(&mut self, found: &Found<'_>, inline: bool) -> io::Result<Outcome> {
         let route = found.route;
         self.tally.name(route.pattern());
         let service = &self.conn.service;
@@ -256,7 +260,7 @@ impl<'a> Turn<'a> {
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
             let call = || service.router.answer_into(&mut cx, &mut response);
-            let call = || deadline::watched(self.deadline, route.pattern(), &self.view, call);
+            let call = || deadline::watched(self.deadline, route.pattern(), self.request, call);
             if inline {
                 park::inline(call);
             } else {
@@ -272,7 +276,7 @@ impl<'a> Turn<'a> {
     }
 
     fn finish(
-        self,
+        &mut self,
         mut intake: Intake<'_>,
         response: &mut Response,
         inline: bool,
@@ -280,7 +284,7 @@ impl<'a> Turn<'a> {
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
         conn.pace.restart();
-        let upgrade = upgrade::take_from(response, &view);
+        let upgrade = upgrade::take_from(response, view);
         if !is_streamed(response) {
             intake.settle();
         }
@@ -297,7 +301,7 @@ impl<'a> Turn<'a> {
         let body_bytes = response.body().length().unwrap_or(0);
         let sent = answer(conn, output, asked, response, inline)?;
         if let Some(started) = started {
-            log_access(conn, &view, started, route, (status, body_bytes));
+            log_access(conn, view, started, route, (status, body_bytes));
         }
         intake.settle();
         if let Some(upgrade) = upgrade {
@@ -324,7 +328,7 @@ impl<'a> Turn<'a> {
     }
 
     /// An answer of the server's own; the body is not read.
-    fn refuse(self, error: Error) -> io::Result<Outcome> {
+    fn refuse(&mut self, error: Error) -> io::Result<Outcome> {
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
         let owes = self.exchange.owes_continue();
         let started = (self.conn.service.access_log.is_on().then(Instant::now), "(refused)");
@@ -335,12 +339,12 @@ impl<'a> Turn<'a> {
     }
 
     /// The answer to a request whose body is longer than will ever be read.
-    fn answer_unread(self, error: Error) -> io::Result<Outcome> {
+    fn answer_unread(&mut self, error: Error) -> io::Result<Outcome> {
         let response = self.conn.service.router.refuse(error, Some(self.view));
         self.finish_unread(response)
     }
 
-    fn finish_unread(self, mut response: Response) -> io::Result<Outcome> {
+    fn finish_unread(&mut self, mut response: Response) -> io::Result<Outcome> {
         let intake =
             Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -359,13 +363,12 @@ fn is_streamed(response: &Response) -> bool {
 
 /// Waits for a place in the lane.
 fn enter<'l>(
-    lane: &'l OpenLane,
+    gate: &'l Gate,
     conn: &Connection,
     deadline: Option<Deadline>,
     output: &mut Vec<u8>,
     account: Option<&'static Account>,
-) -> io::Result<std::result::Result<Option<Place<'l>>, Refusal>> {
-    let Some(gate) = &lane.gate else { return Ok(Ok(None)) };
+) -> io::Result<std::result::Result<Place<'l>, Refusal>> {
     let mut flushed = Ok(());
     let entered = gate.enter(deadline.map(|deadline| deadline.soft), || {
         flushed = conn.write_all(output);
@@ -374,7 +377,7 @@ fn enter<'l>(
     });
     flushed?;
     match entered {
-        Ok(place) => Ok(Ok(Some(place))),
+        Ok(place) => Ok(Ok(place)),
         Err(Refusal::Cancelled) => Err(park::cancelled()),
         Err(refusal) => Ok(Err(refusal)),
     }

@@ -13,8 +13,6 @@ use crate::guard::memory::Charge;
 const KEPT_BYTES_MAX: usize = 64 * 1024;
 /// Workspaces kept by a thread: as many as there are requests in flight at a time in a busy one, about 1.5 MiB.
 const KEPT_MAX: usize = 512;
-/// Those of them that keep their account of the scoreboard, of which a process has a bounded number.
-const ACCOUNTS_KEPT_MAX: usize = 16;
 /// A waiting handler holds its connection's workspace, so the first sizes count a thousand times; both grow on demand.
 const INPUT_BYTES: usize = 2 * 1024;
 const OUTPUT_BYTES: usize = 512;
@@ -62,9 +60,6 @@ impl Workspace {
         }
         KEPT.with_borrow_mut(|kept| {
             if kept.len() < KEPT_MAX {
-                if kept.len() >= ACCOUNTS_KEPT_MAX {
-                    self.sight.give_back();
-                }
                 kept.push(self);
             }
         });

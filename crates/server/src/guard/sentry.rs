@@ -14,7 +14,7 @@ use tenfold_runtime::{trace, watched_loops};
 use tenfold_supervisor::{OrderReader, Report, Reporter, Worker};
 
 use super::Overrun;
-use super::desk::{self, Desk, InFlight};
+use super::desk::{self, Desk, InFlight, Mark};
 use super::slow_log;
 use crate::service::Service;
 
@@ -81,17 +81,17 @@ impl Sentry {
         slow_log::write();
         let (mut unheeding, mut overdue) = (Vec::new(), Vec::new());
         let (mut running, mut past) = (0_usize, 0_usize);
-        desk::for_each(|desk, entry| {
+        desk::for_each(|desk, seen| {
             running += 1;
-            if entry.deadline.is_overdue(now) {
+            let deadline = seen.request.deadline;
+            if deadline.is_overdue(now) {
                 past += 1;
-                if !std::mem::replace(&mut entry.overdue, true) {
-                    overdue.push((desk.clone(), entry.clone()));
+                seen.mark(Mark::Named);
+                if seen.mark(Mark::Overdue) {
+                    overdue.push((desk.clone(), seen.request.clone()));
                 }
-                entry.named = true;
-            } else if !entry.named && now >= entry.deadline.soft + HEED_MAX {
-                entry.named = true;
-                unheeding.push((desk.clone(), entry.clone()));
+            } else if now >= deadline.soft + HEED_MAX && seen.mark(Mark::Named) {
+                unheeding.push((desk.clone(), seen.request.clone()));
             }
         });
         let mut stacks_left = STACKS_MAX;
@@ -118,7 +118,7 @@ impl Sentry {
         let mut stacks_left = STACKS_MAX;
         for (desk, entry) in overdue {
             let age_ms = now.duration_since(entry.deadline.arrived).as_millis() as u64;
-            let (route, request) = (entry.route, entry.target());
+            let (route, request) = (entry.route, &entry.target);
             let end = match self.overrun {
                 Overrun::Kill => "its process is killed",
                 Overrun::Replace => "its worker is replaced",
@@ -128,8 +128,8 @@ impl Sentry {
         }
         let (_, first) = &overdue[0];
         let reason = match overdue.len() {
-            1 => format!("{} is past its hard deadline", first.target()),
-            more => format!("{} and {} more are past their hard deadlines", first.target(), more - 1),
+            1 => format!("{} is past its hard deadline", first.target),
+            more => format!("{} and {} more are past their hard deadlines", first.target, more - 1),
         };
         match self.overrun {
             Overrun::Kill => {
@@ -168,9 +168,9 @@ fn end_process() {
 }
 
 fn name_casualties(now: Instant) {
-    desk::for_each(|_, entry| {
-        let age_ms = now.duration_since(entry.deadline.arrived).as_millis() as u64;
-        let (route, request) = (entry.route, entry.target());
+    desk::for_each(|_, seen| {
+        let InFlight { route, deadline, target: request } = &seen.request;
+        let age_ms = now.duration_since(deadline.arrived).as_millis() as u64;
         tracing::error!(target: "tenfold::slow", route, request, age_ms, "a request is lost: its worker ends");
     });
 }
@@ -178,7 +178,7 @@ fn name_casualties(now: Instant) {
 /// Logs a request whose wait has not ended at its deadline.
 fn name(desk: &Desk, entry: &InFlight, now: Instant, stacks_left: &mut usize) {
     let age_ms = now.duration_since(entry.deadline.arrived).as_millis() as u64;
-    let (route, request) = (entry.route, entry.target());
+    let (route, request) = (entry.route, &entry.target);
     let at = whereabouts(desk, entry, stacks_left);
     tracing::warn!(target: "tenfold::slow", route, request, age_ms, "a request has passed its deadline and cannot be cancelled; {at}");
 }

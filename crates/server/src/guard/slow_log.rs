@@ -54,7 +54,7 @@ pub(crate) fn write() {
     for slow in lines {
         let Slow { entry, ended, expiry } = slow;
         let age_ms = ended.duration_since(entry.deadline.arrived).as_millis() as u64;
-        let (route, request) = (entry.route, entry.target());
+        let (route, request) = (entry.route, &entry.target);
         let Some(expiry) = expiry else {
             tracing::warn!(target: "tenfold::slow", route, request, age_ms, "a request has ended after its deadline");
             continue;
