@@ -21,7 +21,9 @@
 //! A request in flight has an [`Account`] in its worker's slot: how long it was in which [`Stage`], and what it waits for
 //! ([`Cause`]). When it is answered its times join the slot's [`Times`].
 //!
-//! In scope: the mapping, slots, counters, gauges, histograms, accounts. Out of scope: who is
+//! A [`Table`] is for the application: keys and values that all workers share.
+//!
+//! In scope: the mapping, slots, counters, gauges, histograms, accounts, tables. Out of scope: who is
 //! started or stopped (supervisor), what is served (server), and how the
 //! numbers are shown.
 
@@ -39,6 +41,9 @@ mod text;
 
 mod map;
 
+mod robust;
+mod table;
+
 pub use account::{Account, AccountReading, Handed, What};
 pub use board::{Error, SLOTS_MAX, Scoreboard};
 pub use claim::Claim;
@@ -46,6 +51,7 @@ pub use counter::{Counter, Gauge};
 pub use histogram::{BUCKETS, Histogram, HistogramReading};
 pub use slot::{ACCOUNTS_PER_SLOT, Slot, State};
 pub use stage::{Cause, Stage};
+pub use table::{Table, TableConfig, TableError};
 pub use text::Text;
 pub use times::{Times, TimesReading};
 

@@ -1,6 +1,6 @@
 //! The shared mappings, the process-wide pointer to the current slot, and the clock.
 //!
-//! The only file of this crate with unsafe code. Both things it hands out are
+//! With `robust.rs` the only file of this crate with unsafe code. All things it hands out are
 //! plain `&'static` references to atomics, so nothing outside can go wrong.
 //!
 //! Invariants:
@@ -14,6 +14,7 @@
 //! - **I2b.** A file is made new (`O_EXCL`), with its full length, by whoever creates a board in it, for its own user
 //!   only, and nobody cuts it: a page behind a file's end would be a SIGBUS. It is opened only when its header says
 //!   the same layout and its length is right.
+//! - **I2c.** Words are atomics as well, and any bytes are valid words.
 //! - **I3.** `CURRENT` only ever holds addresses that came from a
 //!   `&'static Slot`.
 #![allow(
@@ -28,7 +29,7 @@ use std::{
     os::fd::AsRawFd,
     ptr, slice,
     sync::atomic::{
-        AtomicPtr,
+        AtomicPtr, AtomicU64,
         Ordering::{Acquire, Release},
     },
 };
@@ -61,7 +62,7 @@ pub(crate) fn set_current(slot: &'static Slot) {
 /// What mmap(2) answers, `ENOMEM` in practice.
 pub(crate) fn shared(count: usize) -> io::Result<&'static [Slot]> {
     assert!(count > 0, "the board checks its bounds before it maps");
-    let address = map(count, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)?;
+    let address = map::<Slot>(count, libc::MAP_SHARED | libc::MAP_ANONYMOUS, -1, 0)?;
     // SAFETY: I1 gives the lifetime, I2 the contents and the alignment; the
     // mapping is `bytes` long, which is `count` slots. Other processes write to
     // it only through the atomics of `Slot`.
@@ -74,14 +75,27 @@ pub(crate) fn shared(count: usize) -> io::Result<&'static [Slot]> {
 /// What mmap(2) answers.
 pub(crate) fn file(file: &File, count: usize, offset: i64) -> io::Result<&'static [Slot]> {
     assert!(count > 0, "the board checks its bounds before it maps");
-    let address = map(count, libc::MAP_SHARED, file.as_raw_fd(), offset)?;
+    let address = map::<Slot>(count, libc::MAP_SHARED, file.as_raw_fd(), offset)?;
     // SAFETY: as in `shared`; I2b gives the contents (a new file is zeroes, and an old one has this very layout, of
     // which any contents are valid: nothing but integers), the length, and that it stays.
     Ok(unsafe { slice::from_raw_parts(address.cast::<Slot>(), count) })
 }
 
-fn map(count: usize, flags: i32, fd: i32, offset: i64) -> io::Result<*mut libc::c_void> {
-    let bytes = count.checked_mul(size_of::<Slot>()).ok_or(io::ErrorKind::OutOfMemory)?;
+/// Maps `count` words that this process shares with the children it forks, or those that a file begins with.
+///
+/// # Errors
+/// What mmap(2) answers.
+pub(crate) fn words(file: Option<&File>, count: usize) -> io::Result<&'static [AtomicU64]> {
+    let (flags, fd) = file.map_or((libc::MAP_ANONYMOUS, -1), |file| (0, file.as_raw_fd()));
+    let address = map::<AtomicU64>(count, libc::MAP_SHARED | flags, fd, 0)?;
+    // SAFETY: I1 gives the lifetime, I2c the contents; a page is aligned for a word. Anonymous memory is `count` words long,
+    // and so is a file: I2b. Other processes write to it through atomics, or through the locks that robust.rs makes in a
+    // part of it that nobody reads as words.
+    Ok(unsafe { slice::from_raw_parts(address.cast::<AtomicU64>(), count) })
+}
+
+fn map<T>(count: usize, flags: i32, fd: i32, offset: i64) -> io::Result<*mut libc::c_void> {
+    let bytes = count.checked_mul(size_of::<T>()).ok_or(io::ErrorKind::OutOfMemory)?;
     // SAFETY: a new mapping at an address of the kernel's choice touches no memory that exists.
     let address =
         unsafe { libc::mmap(ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, fd, offset) };

@@ -46,6 +46,7 @@ pub use tenfold_compare as compare;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
+pub use tenfold_server::scoreboard::{Table, TableConfig, TableError};
 pub use tenfold_server::{
     App, BINARY, Blueprint, Body, BodyReadError, BodySource, BuildError, Bytes, ClientAddr, Context, Error,
     Failure, Form, FromRequest, HTML, Handler, HeaderMap, HeaderName, HeaderValue, Html, IntoResponse, JSON,
@@ -97,5 +98,6 @@ mod guide {
         Operations: "../../../docs/operations.md",
         RuntimePage: "../../../docs/runtime.md",
         Sight: "../../../docs/sight.md",
+        TablePage: "../../../docs/table.md",
     }
 }

@@ -8,6 +8,7 @@ use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tenfold_scoreboard::{Table, TableConfig};
 use tenfold_server::{
     App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Query, Result, Settings, StatusCode,
     serve, upgrade_to,
@@ -40,8 +41,11 @@ fn app() -> App {
         .wait(Duration::from_secs(60))
         .target(Duration::from_secs(6))
         .interval(Duration::from_secs(60));
+    // Made here, before any process is forked, so all of them have the same one.
+    let table = Table::new(TableConfig { rows: 100, ..TableConfig::default() }).expect("there is memory");
     let app = App::new()
         .default_lane(patient)
+        .post("/visits", move || table.add("visits", 1).expect("there is room").to_string())
         .get("/hello", || "Hello, world!")
         .get("/empty", || ())
         .get("/no-content", || StatusCode::NO_CONTENT)

@@ -51,6 +51,7 @@ mod faults;
 mod lanes;
 mod overload;
 mod storm;
+mod table;
 mod upgrade;
 mod watchdog;
 
@@ -118,6 +119,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         bodies::behaviours(),
         errors::behaviours(),
         panic::behaviours(),
+        table::behaviours(),
         async_handlers::behaviours(),
         concurrency::behaviours(),
         lanes::behaviours(),
