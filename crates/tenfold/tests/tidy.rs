@@ -25,6 +25,7 @@ const UNSAFE: &[&str] = &[
     "crates/fiber/",
     "crates/hook/",
     "crates/scoreboard/src/map.rs",
+    "crates/scoreboard/src/robust.rs",
     "crates/supervisor/src/sys.rs",
 ];
 

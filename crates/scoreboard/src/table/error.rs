@@ -1,3 +1,5 @@
+//! `TableError`: what can go wrong with a shared table.
+
 use std::io;
 
 /// Why a table could not be made or changed. Nothing was changed then.
