@@ -41,6 +41,9 @@ pub trait AppJobs {
     /// ```
     fn job<M: 'static>(self, name: &str, handler: impl JobHandler<M>) -> App;
 
+    /// Keeps jobs in this file where the settings name none, instead of `jobs.db` in the working directory.
+    fn jobs_in(self, file: impl Into<PathBuf>) -> App;
+
     /// Sets the rules of a queue.
     fn queue(self, queue: Queue) -> App;
 
@@ -73,6 +76,8 @@ pub trait AppJobs {
 #[derive(Default)]
 struct JobsPart {
     registry: Registry,
+    /// Where the app wants them, and where they are.
+    wished: Option<PathBuf>,
     file: Option<PathBuf>,
     /// The first mistake; said when the app is built.
     mistake: Option<String>,
@@ -81,6 +86,11 @@ struct JobsPart {
 impl AppJobs for App {
     fn job<M: 'static>(mut self, name: &str, handler: impl JobHandler<M>) -> App {
         self.part::<JobsPart>().add(name, handler);
+        self
+    }
+
+    fn jobs_in(mut self, file: impl Into<PathBuf>) -> App {
+        self.part::<JobsPart>().wished = Some(file.into());
         self
     }
 
@@ -152,7 +162,8 @@ fn short(type_name: &str) -> String {
 
 impl Part for JobsPart {
     fn prepare(&mut self, settings: &Settings) -> Result<(), String> {
-        self.file = Some(settings.jobs.as_deref().unwrap_or(DEFAULT_FILE).into());
+        let said = settings.jobs.as_ref().map(PathBuf::from).or_else(|| self.wished.clone());
+        self.file = Some(said.unwrap_or_else(|| DEFAULT_FILE.into()));
         Ok(())
     }
 

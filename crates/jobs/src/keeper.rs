@@ -19,8 +19,9 @@ mod ledger;
 mod line;
 mod schedule;
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -30,13 +31,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FlockOperation, Mode, flock};
+use serde_json::Value;
 use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
 
 use self::book::Book;
 use self::connection::Connection;
 use self::ledger::Ledger;
 use self::schedule::Schedules;
-use crate::wire::{self, Reply, Request};
+use crate::wire::{self, Ask, Reply, Request};
 
 /// Clients at a time; one more is closed at once.
 const CLIENTS_MAX: usize = 4_096;
@@ -48,6 +50,10 @@ const WAIT_MAX: Duration = Duration::from_secs(1);
 const QUIET_MS: i64 = 500;
 /// How often ended jobs are looked through.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// How often the numbers of the queues are told to the master, for `status`.
+const FACTS_EVERY: Duration = Duration::from_secs(1);
+/// Queues that are told.
+const FACTS_MAX: usize = 200;
 /// How often a lock that another keeper has is tried.
 const LOCK_LOOK: Duration = Duration::from_millis(20);
 /// How long a newer keeper has the chance to take a lock that was given up for it.
@@ -165,7 +171,7 @@ fn ask_to_yield(file: &Path, generation: u32) -> io::Result<()> {
     let mut stream = UnixStream::connect(socket_path(file))?;
     let mut bytes = Vec::new();
     wire::encode(&Request::Yield { generation }, &mut bytes);
-    io::Write::write_all(&mut stream, &bytes)
+    stream.write_all(&bytes)
 }
 
 struct Keeper<'a> {
@@ -181,6 +187,7 @@ struct Keeper<'a> {
     /// The last turn could not write.
     failing: bool,
     next_tidy: Instant,
+    facts: Facts,
     yielded: bool,
     /// It was told to stop, and waits for its workers until then.
     leaving: Option<Instant>,
@@ -205,8 +212,7 @@ impl<'a> Keeper<'a> {
         let socket = socket_path(file);
         let listener = listen(&socket).map_err(|error| format!("cannot listen beside it: {error}"))?;
         set_title(&format!("keeper gen {}", worker.generation()));
-        worker.ready();
-        Ok(Keeper {
+        let mut keeper = Keeper {
             worker,
             socket,
             listener,
@@ -217,9 +223,14 @@ impl<'a> Keeper<'a> {
             ended: Vec::new(),
             failing: false,
             next_tidy: Instant::now() + TIDY_EVERY,
+            facts: Facts::default(),
             yielded: false,
             leaving: None,
-        })
+        };
+        // Who asks the master as soon as it serves finds the keeper.
+        keeper.tell();
+        worker.ready();
+        Ok(keeper)
     }
 
     fn run(mut self) -> Result<Left, String> {
@@ -235,6 +246,7 @@ impl<'a> Keeper<'a> {
             }
             self.accept();
             self.turn()?;
+            self.tell();
             // A service manager tells all processes at once to stop: workers need the keeper for what they finish.
             if self
                 .leaving
@@ -379,6 +391,25 @@ impl<'a> Keeper<'a> {
         Ok(replies)
     }
 
+    /// Tells the master how the queues are, once a second while that changes.
+    fn tell(&mut self) {
+        let passed = self.facts.told_at.map(|at| at.elapsed());
+        if passed.is_some_and(|passed| passed < FACTS_EVERY) {
+            return;
+        }
+        let mut jobs = self.book.describe(now_ms());
+        self.facts.add_rates(&mut jobs, passed);
+        // Whoever asks may be somewhere else.
+        let socket = std::path::absolute(&self.socket).unwrap_or_else(|_| self.socket.clone());
+        jobs["socket"] = socket.display().to_string().into();
+        let json = jobs.to_string();
+        self.facts.told_at = Some(Instant::now());
+        if json != self.facts.told {
+            self.worker.reporter().say(&Report::Facts { name: "jobs".into(), json: json.clone() });
+            self.facts.told = json;
+        }
+    }
+
     /// Gives jobs to whoever takes them: only reads the file, so there is nothing to commit.
     fn dispatch(&mut self, now: i64) {
         let mut work: Vec<(u64, Vec<crate::wire::Lease>)> = Vec::new();
@@ -409,6 +440,56 @@ impl<'a> Keeper<'a> {
             .and_then(|()| ledger.commit())
             .map(drop)
             .map_err(|error| format!("cannot close the file: {error}"))
+    }
+}
+
+/// What the master was told last.
+#[derive(Default)]
+struct Facts {
+    told: String,
+    told_at: Option<Instant>,
+    /// Jobs done of each queue.
+    done: HashMap<String, u64>,
+}
+
+impl Facts {
+    /// Adds what was done a second since the last time.
+    fn add_rates(&mut self, jobs: &mut Value, passed: Option<Duration>) {
+        let Some(queues) = jobs["queues"].as_array_mut() else { return };
+        queues.truncate(FACTS_MAX);
+        for queue in queues {
+            let (name, done) =
+                (queue["name"].as_str().unwrap_or_default(), queue["done"].as_u64().unwrap_or(0));
+            let before = self.done.insert(name.to_owned(), done).unwrap_or(0);
+            let seconds = passed.map_or(1.0, |passed| passed.as_secs_f64().max(0.001));
+            queue["per_second"] = (((done.saturating_sub(before)) as f64 / seconds).round() as u64).into();
+        }
+    }
+}
+
+/// Puts a question to the keeper behind `socket`, and blocks for its answer. For the command line.
+///
+/// # Errors
+/// One line: nobody answers, or the keeper refuses.
+pub fn ask(socket: &Path, ask: &Ask) -> Result<Value, String> {
+    let failed = |error: io::Error| format!("{}: {error}", socket.display());
+    let mut stream = UnixStream::connect(socket).map_err(failed)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30))).map_err(failed)?;
+    let (mut frame, mut input, mut chunk) = (Vec::new(), Vec::new(), [0; 64 << 10]);
+    wire::encode(&Request::Ask(ask.clone()), &mut frame);
+    stream.write_all(&frame).map_err(failed)?;
+    loop {
+        if let Some((reply, _)) = wire::decode(&input).map_err(|error| error.to_string())? {
+            return match reply {
+                Reply::Answer(value) => Ok(value),
+                Reply::Refused(reason) | Reply::Failed(reason) => Err(reason),
+                other => Err(format!("the keeper answers something else: {other:?}")),
+            };
+        }
+        match stream.read(&mut chunk).map_err(failed)? {
+            0 => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+            count => input.extend_from_slice(&chunk[..count]),
+        }
     }
 }
 

@@ -91,6 +91,7 @@ mod guide {
         Compare: "../../../docs/compare.md",
         Drivers: "../../../docs/drivers.md",
         FanOut: "../../../docs/fan-out.md",
+        JobsPage: "../../../docs/jobs.md",
         Lanes: "../../../docs/lanes.md",
         Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",

@@ -686,7 +686,7 @@ impl Book {
         job["progress"] = entry.progress.into();
     }
 
-    fn describe(&self, now: i64) -> Value {
+    pub(super) fn describe(&self, now: i64) -> Value {
         let mut delayed = vec![0_u64; self.lines.len()];
         for (_, seq) in &self.delayed {
             if let Some(entry) = self.entries.get(seq) {

@@ -17,13 +17,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::super::{Desk, Event, Sink};
 use crate::wire::{self, End, Hello, Lease, Outcome, Reply, Request, Want};
 
 /// Rest before the keeper is tried again.
 const REST: Duration = Duration::from_millis(20);
+/// How long a worker that starts waits for the keeper.
+const FIRST_PATIENCE: Duration = Duration::from_secs(2);
 /// Rest before ends are told again that could not be written.
 const FAILED_REST: Duration = Duration::from_millis(100);
 
@@ -71,8 +73,15 @@ impl KeeperDesk {
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
         });
+        // A worker that says it is ready has told its queues. A keeper that is not there holds nobody up for long.
+        let until = Instant::now() + FIRST_PATIENCE;
+        let mut first = desk.connect();
+        while first.is_err() && Instant::now() < until {
+            std::thread::sleep(REST);
+            first = desk.connect();
+        }
         let (reader, writer) = (desk.clone(), desk.clone());
-        std::thread::Builder::new().name("jobs-in".into()).spawn(move || reader.read_always())?;
+        std::thread::Builder::new().name("jobs-in".into()).spawn(move || reader.read_always(first))?;
         std::thread::Builder::new().name("jobs-out".into()).spawn(move || writer.write_always(&receiver))?;
         Ok(desk)
     }
@@ -86,9 +95,11 @@ impl KeeperDesk {
     }
 
     /// The thread `jobs-in`.
-    fn read_always(&self) {
+    fn read_always(&self, first: io::Result<UnixStream>) {
+        let mut next = Some(first);
         while !self.closed.load(Ordering::Acquire) {
-            if let Err(error) = self.connect().and_then(|stream| self.read(stream)) {
+            let stream = next.take().unwrap_or_else(|| self.connect());
+            if let Err(error) = stream.and_then(|stream| self.read(stream)) {
                 tracing::debug!(target: "jobs", %error, "the keeper is gone");
             }
             self.state().link = None;
