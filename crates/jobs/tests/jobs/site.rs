@@ -173,9 +173,22 @@ impl Drop for Site {
 
 /// Asks a server whose workers may die of something else meanwhile.
 pub(crate) fn try_get(address: &str, target: &str) -> Option<String> {
+    try_ask(address, &format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n"))
+}
+
+/// Enqueues at a server whose worker may die of the job before it can answer.
+pub(crate) fn try_enqueue(address: &str, target: &str, note: &Note) -> Option<String> {
+    let body = json!(note).to_string();
+    let head = format!(
+        "POST /enqueue/{target} HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    try_ask(address, &format!("{head}{body}"))
+}
+
+fn try_ask(address: &str, request: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(PATIENCE)).ok()?;
-    let request = format!("GET {target} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
