@@ -1,6 +1,7 @@
 //! An app as its author writes it: routes, lanes, state. Building it checks everything that can be checked before a
 //! request comes; opening it, in each worker after the fork, makes the state.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,9 +11,11 @@ use tenfold_http::h1::HeadView;
 use crate::error::{Error, Failure, Result};
 use crate::handler::Handler;
 use crate::lane::Lane;
+use crate::part::{Companion, Part, StartCompanion};
 use crate::respond::Response;
 use crate::route::{Route, Routes};
 use crate::router::{OnError, RouteError, Router};
+use crate::settings::Settings;
 use crate::state::{Need, StateMaker, StateMap};
 use crate::template::Templates;
 
@@ -49,6 +52,8 @@ pub struct App {
     fallback: Option<(Route, Vec<Need>)>,
     on_error: Option<OnError>,
     request_ids: bool,
+    parts: Vec<Box<dyn Part>>,
+    companions: Vec<StartCompanion>,
 }
 
 /// Why an app cannot start. Each is one clear line.
@@ -81,6 +86,9 @@ pub enum BuildError {
         /// The type.
         type_name: &'static str,
     },
+    /// What another crate has added to the app cannot be.
+    #[error("{0}")]
+    Part(String),
     /// A state value could not be made; the worker ends.
     #[error("cannot make the state of type {type_name}: {reason}")]
     State {
@@ -213,11 +221,49 @@ impl App {
         self
     }
 
+    /// What another crate keeps with this app, made at the first call: the way by which that crate gives the app methods of
+    /// its own.
+    pub fn part<P: Part + Default>(&mut self) -> &mut P {
+        let known = self.parts.iter().position(|part| (part.as_ref() as &dyn Any).is::<P>());
+        let index = known.unwrap_or(self.parts.len());
+        if known.is_none() {
+            self.parts.push(Box::<P>::default());
+        }
+        let part: &mut dyn Any = self.parts[index].as_mut();
+        part.downcast_mut().expect("it was looked for by its type")
+    }
+
+    /// Starts something in each worker beside its requests: after the state is made and before the worker is ready. For
+    /// parts; an error ends the worker with one line.
+    pub fn companion<F>(mut self, start: F) -> App
+    where
+        F: Fn(&Arc<StateMap>) -> Result<Box<dyn Companion>, String> + Send + Sync + 'static,
+    {
+        self.companions.push(Arc::new(start));
+        self
+    }
+
+    /// Tells the parts how the server runs.
+    ///
+    /// # Errors
+    /// [`BuildError::Part`].
+    pub(crate) fn prepare(&mut self, settings: &Settings) -> Result<(), BuildError> {
+        self.parts.iter_mut().try_for_each(|part| part.prepare(settings)).map_err(BuildError::Part)
+    }
+
+    /// The processes of its parts.
+    pub(crate) fn processes(&self) -> Vec<tenfold_supervisor::Group> {
+        self.parts.iter().flat_map(|part| part.processes()).collect()
+    }
+
     /// Checks the app.
     ///
     /// # Errors
     /// The first mistake that is found; all of [`BuildError`] except `State`.
-    pub fn build(self) -> Result<Blueprint, BuildError> {
+    pub fn build(mut self) -> Result<Blueprint, BuildError> {
+        for part in std::mem::take(&mut self.parts) {
+            self = part.finish(self).map_err(BuildError::Part)?;
+        }
         let mut lanes = vec![(DEFAULT_LANE.to_owned(), self.default_lane)];
         for (name, lane) in self.lanes {
             if lanes.iter().any(|(other, _)| *other == name) {
@@ -244,7 +290,7 @@ impl App {
             None => None,
         };
         let router = Router::new(self.routes.list, fallback, self.on_error, self.request_ids)?;
-        Ok(Blueprint { router: Arc::new(router), lanes, makers: self.makers })
+        Ok(Blueprint { router: Arc::new(router), lanes, makers: self.makers, companions: self.companions })
     }
 }
 
@@ -258,11 +304,11 @@ fn check_needs(pattern: &str, needs: &[Need], makers: &[StateMaker]) -> Result<(
 }
 
 /// A checked app; made in the master, opened in each worker.
-#[derive(Debug)]
 pub struct Blueprint {
     router: Arc<Router>,
     lanes: Vec<(String, Lane)>,
     makers: Vec<StateMaker>,
+    companions: Vec<StartCompanion>,
 }
 
 /// What a worker serves.
@@ -297,9 +343,23 @@ impl Blueprint {
         &self.lanes
     }
 
+    /// What starts beside the requests of each worker.
+    pub(crate) fn companions(&self) -> &[StartCompanion] {
+        &self.companions
+    }
+
     /// The routes.
     pub fn router(&self) -> &Arc<Router> {
         &self.router
+    }
+}
+
+impl fmt::Debug for Blueprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Blueprint")
+            .field("router", &self.router)
+            .field("lanes", &self.lanes)
+            .finish_non_exhaustive()
     }
 }
 

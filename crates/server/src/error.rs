@@ -8,6 +8,7 @@
 //! io::ErrorKind::TimedOut, anywhere in the chain   504     "the deadline passed"    error, the chain
 //! ECANCELED, anywhere in the chain                 499     nobody is there to read  info
 //! every other error                                500     "internal server error"  error, the chain
+//! Busy, anywhere in the chain                      503     its message or page       error
 //! Error::new(status, message)                      status  the message              by status
 //! ```
 //!
@@ -20,14 +21,16 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
+use http::HeaderValue;
 use http::StatusCode;
-use http::header::{ACCEPT, CONTENT_TYPE};
+use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use tenfold_http::BodyError;
 use tenfold_http::h1::HeadView;
 use tenfold_runtime::park;
 
-use crate::body::{Body, BodyReadError};
+use crate::body::{Body, BodyReadError, HTML};
 use crate::respond::{IntoResponse, Response};
 
 /// What most handlers return.
@@ -64,8 +67,26 @@ pub struct Failure {
     pub message: Cow<'static, str>,
     /// What the log is told.
     pub source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// When the client may come again, and a page for it.
+    pub busy: Option<Busy>,
     /// Whether the log has been told already, as it has of a panic.
     pub(crate) logged: bool,
+}
+
+/// There is no room for what was asked, at the moment: 503, or 429, with `Retry-After`. As the source of an error, or by
+/// itself.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+#[non_exhaustive]
+pub struct Busy {
+    /// 503, unless said otherwise.
+    pub status: StatusCode,
+    /// What the client is told.
+    pub message: Cow<'static, str>,
+    /// When to come again; whole seconds are sent, at least one.
+    pub retry_after: Duration,
+    /// A page for the client, instead of the message.
+    pub page: Option<Arc<str>>,
 }
 
 /// Why a request was not what a handler's arguments ask for.
@@ -122,7 +143,7 @@ pub enum Rejection {
 impl Error {
     /// An answer with this status and text. A message of a 5xx is sent too: it is the application's own words.
     pub fn new(status: StatusCode, message: impl Into<Cow<'static, str>>) -> Error {
-        Error(Box::new(Failure { status, message: message.into(), source: None, logged: false }))
+        Error(Box::new(Failure { status, message: message.into(), source: None, busy: None, logged: false }))
     }
 
     /// A 500 whose reason only the log gets.
@@ -187,13 +208,16 @@ pub(crate) fn client_gone() -> StatusCode {
 impl<E: StdError + Send + Sync + 'static> From<E> for Error {
     fn from(error: E) -> Error {
         let mut link: Option<&(dyn StdError + 'static)> = Some(&error);
-        let mut known = None;
+        let (mut known, mut busy) = (None, None);
         while let (None, Some(one)) = (&known, link) {
             known = decide(one);
+            busy = one.downcast_ref::<Busy>().cloned();
             link = one.source();
         }
         let (status, message) = known.unwrap_or((StatusCode::INTERNAL_SERVER_ERROR, INTERNAL.into()));
-        Error::new(status, message).with_source(error)
+        let mut answer = Error::new(status, message).with_source(error);
+        answer.0.busy = busy;
+        answer
     }
 }
 
@@ -201,6 +225,9 @@ impl<E: StdError + Send + Sync + 'static> From<E> for Error {
 fn decide(error: &(dyn StdError + 'static)) -> Option<(StatusCode, Cow<'static, str>)> {
     if let Some(rejection) = error.downcast_ref::<Rejection>() {
         return Some(decide_rejection(rejection));
+    }
+    if let Some(busy) = error.downcast_ref::<Busy>() {
+        return Some((busy.status, busy.message.clone()));
     }
     if let Some(error) = error.downcast_ref::<BodyReadError>() {
         return Some(decide_body(error));
@@ -291,10 +318,35 @@ impl From<Failure> for Error {
     }
 }
 
+impl Busy {
+    /// A 503.
+    pub fn new(message: impl Into<Cow<'static, str>>, retry_after: Duration) -> Busy {
+        Busy { status: StatusCode::SERVICE_UNAVAILABLE, message: message.into(), retry_after, page: None }
+    }
+
+    /// The same with a page, as HTML.
+    #[must_use]
+    pub fn with_page(mut self, page: impl Into<Arc<str>>) -> Busy {
+        self.page = Some(page.into());
+        self
+    }
+
+    fn dress(&self, response: &mut Response) {
+        let seconds = self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0);
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(page) = &self.page {
+            *response.body_mut() = Body::from(page.to_string()).with_content_type(HTML);
+        }
+    }
+}
+
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = Response::new(Body::from(self.0.message.clone()));
         *response.status_mut() = self.0.status;
+        if let Some(busy) = &self.0.busy {
+            busy.dress(&mut response);
+        }
         response.extensions_mut().insert(*self.0);
         response
     }
@@ -321,6 +373,8 @@ impl Failure {
         let (method, path) = head.map_or(("-", "-"), |head| (head.method_str(), head.path()));
         let status = self.status.as_u16();
         match status {
+            // It is the answer that was chosen for this case, and there may be a hundred thousand of them.
+            _ if self.busy.is_some() => tracing::debug!(status, method, path, route, "{self}"),
             499 => tracing::info!(status, method, path, route, "the client is gone: {self}"),
             400..=498 => tracing::debug!(status, method, path, route, "{self}"),
             _ => tracing::error!(status, method, path, route, "{self}"),

@@ -9,6 +9,7 @@ use tenfold_scoreboard::{Scoreboard, Slot};
 use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worker};
 
 use crate::app::Blueprint;
+use crate::part::Companions;
 use crate::settings::Settings;
 use crate::sight::title;
 
@@ -25,6 +26,8 @@ pub struct Plan {
     pub(crate) identity: Option<Identity>,
     /// The counters of all processes.
     pub(crate) board: Option<Scoreboard>,
+    /// What the worker runs beside its requests.
+    pub(crate) companions: Companions,
 }
 
 impl Plan {
@@ -52,9 +55,13 @@ impl Plan {
         run: impl Fn(&Worker) -> ExitReason + 'static,
     ) -> Group {
         let workers = self.settings.workers();
+        let (companions, graceful) = (self.companions.clone(), self.settings.graceful_timeout());
         let run = move |worker: &Worker| {
             ProcessShare::new(worker.index(), workers).set();
-            run(worker)
+            let reason = run(worker);
+            // The master has its own eye on the time, and kills what is over it.
+            companions.wait(graceful);
+            reason
         };
         let group = Group::new("worker", workers, run)
             .spawning(self.settings.spawning())

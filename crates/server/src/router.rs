@@ -156,6 +156,10 @@ impl Router {
             return response;
         };
         failure.log(head, route);
+        let wants_json = head.is_some_and(Failure::wants_json);
+        if !wants_json && failure.busy.as_ref().is_some_and(|busy| busy.page.is_some()) {
+            return response;
+        }
         if let Some(mut mapped) = self.on_error.as_ref().and_then(|map| map_error(map, &failure, head)) {
             // What the status obliges us to send is kept: Allow, Retry-After, WWW-Authenticate.
             for (name, value) in response.headers() {
@@ -165,7 +169,7 @@ impl Router {
             }
             return mapped;
         }
-        if head.is_some_and(Failure::wants_json) {
+        if wants_json {
             failure.write_problem(&mut response);
         }
         response

@@ -8,6 +8,7 @@ use tenfold_supervisor::{Group, Identity, Listen, ListenSpec, ListenerSet, Maste
 
 use crate::app::{App, Blueprint, BuildError};
 use crate::models::Model;
+use crate::part::Companions;
 use crate::plan::Plan;
 use crate::settings::Settings;
 use crate::sight::{listener, picture::Picture};
@@ -78,13 +79,15 @@ pub fn serve(
 /// # Errors
 /// As [`serve`].
 pub fn serve_with(
-    app: App,
+    mut app: App,
     settings: &Settings,
     again: Again,
     extra: Vec<Group>,
     on_ready: impl FnOnce(&Serving) + 'static,
 ) -> Result<ExitCode, ServeError> {
     let model = settings.check().map_err(ServeError::Settings)?;
+    app.prepare(settings)?;
+    let of_parts = app.processes();
     let blueprint = Arc::new(app.build()?);
     let listeners = ListenerSet::inherited()?;
     let slots = slots(model, settings);
@@ -97,6 +100,7 @@ pub fn serve_with(
     let (_, plan) = plan(settings, blueprint, &listeners, board)?;
     listeners.open(&plan.listen)?;
     let identity = plan.identity.clone();
+    let of_parts_identity = identity.clone();
     raise_descriptors(model, settings);
     crate::panic::install_hook();
     let groups = model.groups(&Arc::new(plan)).map_err(ServeError::Settings)?;
@@ -113,6 +117,9 @@ pub fn serve_with(
     let picture = Picture { board, settings: settings.clone() };
     if let Some(address) = settings.status.as_deref().and_then(|address| address.parse().ok()) {
         master = master.lasting_group(listener::group(address, picture).identity(identity));
+    }
+    for group in of_parts {
+        master = master.lasting_group(group.identity(of_parts_identity.clone()));
     }
     for group in extra {
         master = master.lasting_group(group);
@@ -153,6 +160,7 @@ fn plan(
         listen: Listen { specs, reuseport: settings.reuseport, workers: settings.workers() },
         identity,
         board: Some(board),
+        companions: Companions::default(),
     };
     Ok((model, plan))
 }

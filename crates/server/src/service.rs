@@ -19,6 +19,7 @@ use crate::guard::memory;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
+use crate::part::Companions;
 use crate::plan::Plan;
 use crate::router::Router;
 use crate::settings::Settings;
@@ -27,7 +28,9 @@ use crate::state::StateMap;
 
 pub(crate) struct Service {
     pub(crate) router: Arc<Router>,
-    pub(crate) state: StateMap,
+    pub(crate) state: Arc<StateMap>,
+    /// What runs beside the requests.
+    companions: Companions,
     /// By the index that a route carries.
     pub(crate) lanes: Vec<OpenLane>,
     pub(crate) bounds: Bounds,
@@ -61,10 +64,12 @@ impl Service {
         let addresses = Addresses::new(plan.settings.limits.addresses());
         let facts = model.facts(&plan.settings);
         let is_single = facts.threads_max == 1 || facts.evented && plan.settings.threads.unwrap_or(1) == 1;
-        Self::open_with(plan, addresses, is_single, |name, lane| {
+        let service = Self::open_with(plan, addresses, is_single, |name, lane| {
             let placement = model.place(lane, &plan.settings)?;
             OpenLane::open(name, lane, placement).map_err(|error| format!("lane {name:?}: {error}"))
-        })
+        })?;
+        service.companions.start(plan.blueprint.companions(), &service.state)?;
+        Ok(service)
     }
 
     /// Opens the application for a handler process, whose requests a front has admitted.
@@ -84,7 +89,8 @@ impl Service {
             lanes.into_iter().map(|(name, lane)| open(&name, &lane)).collect::<Result<_, String>>()?;
         Ok(Arc::new(Service {
             router,
-            state,
+            state: Arc::new(state),
+            companions: plan.companions.clone(),
             lanes,
             bounds: settings.limits.bounds(),
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),
@@ -153,8 +159,12 @@ impl Service {
             Order::Graceful => {
                 title::state("draining");
                 self.stop.say();
+                self.companions.stop();
             }
-            Order::Fast => std::process::exit(0),
+            Order::Fast => {
+                self.companions.abandon();
+                std::process::exit(0)
+            }
             Order::Unready => self.unready.store(true, Ordering::Relaxed),
             Order::ReopenLogs => {
                 let access = self.access_log.reopen().map_err(|error| format!("access log: {error}"));

@@ -90,6 +90,8 @@ pub struct Settings {
     /// Where `/status`, `/status.txt` and `/metrics` are served, also while every worker is busy: an address of this machine,
     /// as `127.0.0.1:9101`, or `unix:/path`; default nowhere.
     pub status: Option<String>,
+    /// Where jobs are kept: a file; default `jobs.db`. Its keeper listens beside it.
+    pub jobs: Option<String>,
     /// The `Server` header; default `tenfold`, empty for none.
     pub server_header: String,
     /// What a client may ask for.
@@ -131,6 +133,7 @@ impl Default for Settings {
             sight: "on".into(),
             scoreboard_file: None,
             status: None,
+            jobs: None,
             server_header: "tenfold".into(),
             limits: Limits::default(),
         }

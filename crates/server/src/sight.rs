@@ -11,4 +11,4 @@ pub(crate) mod picture;
 mod text;
 pub(crate) mod title;
 
-pub use text::{age, milliseconds, plain, text};
+pub use text::{age, milliseconds, plain, queues, text};

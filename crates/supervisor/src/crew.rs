@@ -109,6 +109,8 @@ pub(crate) struct Crew {
     demand_not_before: Instant,
     /// Restarts since the start, by reason.
     restarts: BTreeMap<&'static str, u32>,
+    /// What workers want to be said in `status`, by its name: as many as there are kinds of workers that do.
+    facts: BTreeMap<String, serde_json::Value>,
 }
 
 /// How often workers are counted, measured and recycled.
@@ -179,6 +181,7 @@ impl Crew {
             burst: 1,
             demand_not_before: now,
             restarts: BTreeMap::new(),
+            facts: BTreeMap::new(),
         })
     }
 

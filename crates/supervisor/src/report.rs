@@ -5,6 +5,7 @@
 //!   failed REASON            it cannot start, and ends
 //!   logs                     the log files are open again      logs REASON   … are not
 //!   condemned REASON         a request is past its hard deadline: it needs a replacement
+//!   facts NAME JSON         something of its own for `status`
 //!   dump TEXT                what its requests are doing, newlines as \n
 //! ```
 //!
@@ -38,6 +39,13 @@ pub enum Report {
     Logs(Result<(), String>),
     /// What its requests are doing.
     Dump(String),
+    /// What it wants to be said in the answer to `status`: a name of its own there, and JSON. The latest word counts.
+    Facts {
+        /// The field's name; one word.
+        name: String,
+        /// Its value, as JSON.
+        json: String,
+    },
     /// A request does not end: the worker needs a replacement. It serves on until that is ready, or ends at once if it has
     /// nothing else to do.
     Condemned(String),
@@ -87,7 +95,12 @@ fn write_all(pipe: &OwnedFd, mut bytes: &[u8]) -> bool {
 
 impl Report {
     fn line(&self) -> String {
+        let with_name;
         let (word, text) = match self {
+            Self::Facts { name, json } => {
+                with_name = format!("{name} {json}");
+                ("facts ", with_name.as_str())
+            }
             Self::Ready => ("ready", ""),
             Self::Failed(reason) => ("failed ", reason.as_str()),
             Self::Logs(Ok(())) => ("logs", ""),
@@ -112,6 +125,11 @@ impl Report {
             "ready" => Self::Ready,
             "failed" => Self::Failed(text.unwrap_or_default()),
             "logs" => Self::Logs(text.map_or(Ok(()), Err)),
+            "facts" => {
+                let text = text?;
+                let (name, json) = text.split_once(' ')?;
+                Self::Facts { name: name.into(), json: json.into() }
+            }
             "dump" => Self::Dump(text.unwrap_or_default()),
             "condemned" => Self::Condemned(text.unwrap_or_default()),
             _ => return None,
@@ -194,6 +212,7 @@ mod tests {
             Report::Logs(Err("full".into())),
             Report::Dump("one\ntwo".into()),
             Report::Condemned("stuck".into()),
+            Report::Facts { name: "jobs".into(), json: r#"{"a":"b c\\n"}"#.into() },
         ];
         said.iter().for_each(|report| reporter.say(report));
         assert_eq!(reader.take(), said);

@@ -8,6 +8,7 @@ mod banner;
 mod compare;
 mod config;
 mod control;
+mod jobs;
 mod load;
 mod log;
 mod plan;
@@ -117,6 +118,7 @@ fn run_with(make: Make) -> ExitCode {
         Command::Plan(options) => plan::run(&options),
         Command::Serve(options) => serve(options, make),
         Command::Top(options) => top::run(&options),
+        Command::Jobs(options) => jobs::run(&options),
         Command::Ask(request) => ask(&request),
     };
     outcome.unwrap_or_else(|error| {

@@ -7,8 +7,10 @@ mod site;
 
 mod ads;
 mod articles;
+mod orders;
 mod pages;
 mod probes;
+mod sale;
 mod transfer;
 
 mod database;

@@ -26,7 +26,7 @@
 //! handlers changes.
 //!
 //! In this crate: re-exports of what an application needs, and the command line ([`cli`]). What is one level deeper has a
-//! module of its own: [`client`] for calls to other services, [`runtime`] for fibers, streams and waiting,
+//! module of its own: [`client`] for calls to other services, [`jobs`] for durable background work, [`runtime`] for fibers, streams and waiting,
 //! [`supervisor`] for processes.
 
 #![forbid(unsafe_code)]
@@ -43,6 +43,7 @@ use tenfold_hook as _;
 
 pub use tenfold_client as client;
 pub use tenfold_compare as compare;
+pub use tenfold_jobs as jobs;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
@@ -91,6 +92,7 @@ mod guide {
         Compare: "../../../docs/compare.md",
         Drivers: "../../../docs/drivers.md",
         FanOut: "../../../docs/fan-out.md",
+        JobsPage: "../../../docs/jobs.md",
         Lanes: "../../../docs/lanes.md",
         Overload: "../../../docs/overload.md",
         Limits: "../../../docs/limits.md",

@@ -15,8 +15,9 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("server", &["runtime", "http", "supervisor", "scoreboard"]),
     ("client", &["runtime", "http"]),
     ("hook", &["runtime"]),
+    ("jobs", &["runtime", "scoreboard", "client", "server"]),
     ("compare", &["runtime", "http", "server", "client", "scoreboard"]),
-    ("tenfold", &["server", "client", "compare", "hook"]),
+    ("tenfold", &["server", "client", "compare", "jobs", "hook"]),
 ];
 
 /// Where unsafe code may be.

@@ -83,7 +83,10 @@ impl Source for Site {
         let (mut settings, app) = (self.again)()?;
         settings.workers = wish.workers.or(settings.workers);
         let blueprint = match app {
-            Some(app) => Arc::new(app.build().map_err(|error| error.to_string())?),
+            Some(mut app) => {
+                app.prepare(&settings).map_err(|error| error.to_string())?;
+                Arc::new(app.build().map_err(|error| error.to_string())?)
+            }
             None => self.blueprint.clone(),
         };
         let text = |error: ServeError| error.to_string();

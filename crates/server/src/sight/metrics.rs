@@ -14,6 +14,7 @@ pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     page.server(status);
     page.workers(status);
+    page.jobs(&status["jobs"]);
     page.times(board);
     page.0
 }
@@ -105,6 +106,37 @@ impl Page {
                         &[("slot", &slot.to_string()), ("group", group), ("pid", &pid)],
                         value * scale,
                     );
+                }
+            }
+        }
+    }
+
+    /// What the keeper of the jobs says, if there is one.
+    fn jobs(&mut self, jobs: &Value) {
+        let Some(queues) = jobs["queues"].as_array() else { return };
+        for (field, name, kind, scale, help) in [
+            ("live", "live", "gauge", 1.0, "Jobs that have not ended."),
+            ("ready", "ready", "gauge", 1.0, "Jobs that could start."),
+            ("delayed", "delayed", "gauge", 1.0, "Jobs whose time has not come."),
+            ("running", "running", "gauge", 1.0, "Jobs that run."),
+            ("dead", "dead", "gauge", 1.0, "Jobs that failed for good and are kept."),
+            ("bytes", "bytes", "gauge", 1.0, "Payloads of jobs that have not ended."),
+            ("capacity", "capacity", "gauge", 1.0, "Most jobs that may be live."),
+            ("oldest_ms", "oldest_seconds", "gauge", 1e-3, "Age of the oldest job that could start."),
+            ("taken", "taken_total", "counter", 1.0, "Jobs taken in."),
+            ("done", "done_total", "counter", 1.0, "Jobs done."),
+            ("retried", "retried_total", "counter", 1.0, "Runs that failed and are repeated."),
+            ("died", "died_total", "counter", 1.0, "Jobs that failed for good."),
+            ("crashed", "crashed_total", "counter", 1.0, "Runs that ended with their worker."),
+            ("refused", "refused_total", "counter", 1.0, "Jobs that had no room."),
+            ("dropped", "dropped_total", "counter", 1.0, "Jobs that were dropped to make room."),
+            ("cancelled", "cancelled_total", "counter", 1.0, "Jobs taken back."),
+        ] {
+            let full = format!("tenfold_jobs_{name}");
+            self.family(&full, kind, help);
+            for queue in queues {
+                if let (Some(name), Some(value)) = (queue["name"].as_str(), queue[field].as_f64()) {
+                    self.sample(&full, &[("queue", name)], value * scale);
                 }
             }
         }

@@ -18,6 +18,9 @@ pub fn text(status: &Value, requests_max: usize) -> String {
     }
     text.push('\n');
     text += &workers(status);
+    if status["jobs"]["queues"].as_array().is_some_and(|queues| !queues.is_empty()) {
+        let _ = write!(text, "\n{}", queues(&status["jobs"]));
+    }
     let requests = status["requests"].as_array();
     let in_flight = status["in_flight"].as_u64().unwrap_or(0);
     let _ = writeln!(text, "\n{in_flight} requests in flight, the oldest first");
@@ -164,6 +167,40 @@ fn workers(status: &Value) -> String {
         rows.push(columns.map(cell).to_vec());
     }
     aligned(&rows, 0)
+}
+
+/// The queues of jobs as a table, from what their keeper says.
+pub fn queues(jobs: &Value) -> String {
+    let columns = [
+        ("name", "queue"),
+        ("ready", "ready"),
+        ("delayed", "delayed"),
+        ("blocked", "blocked"),
+        ("running", "running"),
+        ("live", "live"),
+        ("capacity", "of"),
+        ("oldest_ms", "oldest"),
+        ("per_second", "done/s"),
+        ("done", "done"),
+        ("retried", "retried"),
+        ("died", "died"),
+        ("crashed", "crashed"),
+        ("refused", "refused"),
+        ("dead", "dead"),
+        ("state", ""),
+    ];
+    let mut rows = vec![columns.map(|(_, title)| title.to_owned()).to_vec()];
+    for queue in jobs["queues"].as_array().into_iter().flatten() {
+        let cell = |(name, _): (&str, &str)| match name {
+            "oldest_ms" => age(queue[name].as_u64().unwrap_or(0)),
+            "state" if queue["paused"] == true => "paused".into(),
+            "state" if queue["draining"] == true => "draining".into(),
+            "state" => String::new(),
+            _ => plain(&queue[name]),
+        };
+        rows.push(columns.map(cell).to_vec());
+    }
+    aligned(&rows, 1)
 }
 
 /// Columns from number `right` on are numbers, if there is any.

@@ -169,6 +169,13 @@ impl Crew {
         if let Report::Condemned(reason) = &report {
             return self.condemn(index, number, slot, reason);
         }
+        if let Report::Facts { name, json } = &report {
+            // A worker that leaves has nothing to say about how things are.
+            if let (Some(_), Ok(value)) = (number, serde_json::from_str(json)) {
+                self.facts.insert(name.clone(), value);
+            }
+            return;
+        }
         let generation = &mut self.generations[index];
         match (report, number.and_then(|number| generation.seats.get_mut(number))) {
             (Report::Ready, Some(seat)) => {

@@ -35,6 +35,10 @@ impl Crew {
             "workers",
             self.generations.iter().flat_map(|generation| self.workers(generation, now)).collect(),
         );
+        for (name, value) in &self.facts {
+            // None of ours is replaced by what a worker says.
+            status.entry(name.as_str()).or_insert_with(|| value.clone());
+        }
         if let Some(source) = &self.options.source {
             source.describe(&mut status);
         }

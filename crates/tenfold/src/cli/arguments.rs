@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use tenfold_server::Settings;
 
 use super::compare::{CompareOptions, PartOptions};
+use super::jobs::JobsOptions;
 use super::load::LoadOptions;
 use super::plan::PlanOptions;
 use super::top::TopOptions;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Plan(Box<PlanOptions>),
     /// Watch a running server: its workers, where the time goes, and what each request in flight waits for.
     Top(TopOptions),
+    /// Look at the jobs of a running server, and step in.
+    Jobs(JobsOptions),
     /// Ask or tell a running server.
     #[command(flatten)]
     Ask(Request),
@@ -64,10 +67,10 @@ pub(crate) enum Command {
 #[derive(Args, Default, Debug)]
 pub(crate) struct Server {
     /// The control socket of the server.
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", global = true)]
     pub(crate) control: Option<PathBuf>,
     /// The configuration file that the server was started with.
-    #[arg(long, value_name = "FILE.toml")]
+    #[arg(long, value_name = "FILE.toml", global = true)]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -245,6 +248,9 @@ pub(crate) struct ServeOptions {
     /// Where to write the master's process id.
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
+    /// The file in which jobs are kept.
+    #[arg(long, value_name = "FILE")]
+    jobs: Option<String>,
     /// Report whoever holds a loop for longer than this many milliseconds; 0 for never.
     #[arg(long, value_name = "N")]
     watchdog_ms: Option<u64>,
@@ -294,6 +300,7 @@ impl ServeOptions {
         settings.watchdog_ms = self.watchdog_ms.unwrap_or(settings.watchdog_ms);
         settings.reuseport |= self.reuseport;
         settings.control = self.control.clone().or(settings.control);
+        settings.jobs = self.jobs.clone().or(settings.jobs);
         settings.pid_file = self.pid_file.clone().or(settings.pid_file);
         if let Some(access_log) = &self.access_log {
             settings.access_log.clone_from(access_log);

@@ -9,8 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params};
 use serde::Serialize;
+use tenfold::jobs::{JobError, JobResult};
 use tenfold::{Cause, Result, offload, waiting_for};
 
 /// Connections for reading, in each worker; the threads of the blocking models share them.
@@ -134,6 +135,38 @@ impl Database {
         };
         let written = waiting_for(Cause::Database, "sqlite", || offload(write));
         Ok(written.map_err(std::io::Error::from)?? > 0)
+    }
+
+    /// Reads something.
+    pub fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
+        Ok(read(&self.reader())?)
+    }
+
+    /// Writes something, on the thread pool.
+    pub fn write(
+        &self,
+        write: impl FnOnce(&mut Transaction<'_>) -> rusqlite::Result<()> + Send,
+    ) -> Result<()> {
+        let outcome = self.transact(|tx| write(tx).map_err(JobError::from));
+        outcome.map_err(|error| tenfold::Error::internal(error.to_string()))
+    }
+
+    /// Writes what a job does; an error takes all of it back.
+    ///
+    /// # Errors
+    /// The closure's; SQLite's.
+    pub fn write_in_job(&self, write: impl FnOnce(&mut Transaction<'_>) -> JobResult + Send) -> JobResult {
+        self.transact(write)
+    }
+
+    fn transact(&self, write: impl FnOnce(&mut Transaction<'_>) -> JobResult + Send) -> JobResult {
+        let work = || {
+            let mut connection = lock(&self.0.writer);
+            let mut tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            write(&mut tx)?;
+            Ok(tx.commit()?)
+        };
+        waiting_for(Cause::Database, "sqlite", || tenfold::runtime::offload_scoped(work))?
     }
 
     fn reader(&self) -> MutexGuard<'_, Connection> {

@@ -59,6 +59,9 @@ pub fn templates() -> Result<Templates> {
         ("front.html", include_str!("assets/front.html")),
         ("articles.html", include_str!("assets/articles.html")),
         ("article.html", include_str!("assets/article.html")),
+        ("orders.html", include_str!("assets/orders.html")),
+        ("sale.html", include_str!("assets/sale.html")),
+        ("ticket.html", include_str!("assets/ticket.html")),
         ("error.html", include_str!("assets/error.html")),
     ])
 }

@@ -7,7 +7,7 @@ use tenfold::prelude::*;
 use super::ads::{self, Market};
 use super::database::Database;
 use super::store::Data;
-use super::{articles, pages, probes, transfer};
+use super::{articles, orders, pages, probes, sale, transfer};
 
 /// How this server runs, for the pages; known before the fork.
 #[derive(Clone, Debug, Serialize)]
@@ -27,7 +27,7 @@ pub struct Facts {
 pub fn app(facts: Facts, data: Data, suppliers: String) -> Result<App> {
     let templates = pages::templates()?;
     let errors = templates.clone();
-    let database = data.database();
+    let (database, jobs) = (data.database(), data.jobs());
     let app = App::new()
         .templates(templates)
         .state(facts)
@@ -49,7 +49,7 @@ pub fn app(facts: Facts, data: Data, suppliers: String) -> Result<App> {
         .get("/site.js", pages::script)
         .get("/favicon.ico", pages::icon)
         .on_error(move |failure, head| pages::error(&errors, failure, head));
-    Ok(with_probes(app))
+    Ok(orders::add(sale::add(with_probes(app))).jobs_in(jobs))
 }
 
 /// Routes that load tools and test suites use.

@@ -57,6 +57,10 @@ impl Data {
         self.0.join("demo.sqlite")
     }
 
+    pub fn jobs(&self) -> PathBuf {
+        self.0.join("jobs.db")
+    }
+
     pub fn download(&self) -> PathBuf {
         self.0.join("download.bin")
     }

@@ -1,0 +1,61 @@
+//! Durable background work: a handler puts a job on disk and answers; a worker runs it, and runs it again if that fails.
+//!
+//! ```text
+//!   request ─► Jobs::enqueue ─► keeper: SQLite, on disk ─► worker: your function ─► done │ again │ dead
+//! ```
+//!
+//! In scope: bounded queues with a rule for when they are full, retries, delays, priorities, keys with a bound or an order,
+//! unique jobs, batches, dead jobs and their replay, schedules. Out of scope: HTTP, and what a job does.
+//!
+//! The default store is a SQLite file that one process, the keeper, owns ([`keeper`]); it starts and ends with the server.
+//! A job that was taken in is on disk. It runs at least once: again after a failure, and after the death of the worker that
+//! ran it, which is noticed within milliseconds.
+//!
+//! ```no_run
+//! use tenfold_jobs::{AppJobs, Jobs};
+//! use tenfold_server::{App, Path, Result};
+//!
+//! fn order(Path(item): Path<u64>, jobs: Jobs) -> Result<String> {
+//!     let id = jobs.with("ship", &item)?.key(item).send()?;
+//!     Ok(format!("ordered: {id}\n"))
+//! }
+//!
+//! fn ship(item: u64) -> std::io::Result<()> {
+//!     std::fs::write(format!("/tmp/shipped-{item}"), "")
+//! }
+//!
+//! let app = App::new().post("/order/{item}", order).job("ship", ship);
+//! # let _ = app;
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod app;
+mod jobs;
+mod queue;
+
+mod cx;
+mod handler;
+pub mod once;
+mod registry;
+mod runner;
+
+pub mod keeper;
+mod store;
+pub mod wire;
+
+mod backoff;
+mod cron;
+mod error;
+mod id;
+
+pub use app::{AppJobs, DEFAULT_FILE};
+pub use backoff::Backoff;
+pub use cx::JobCx;
+pub use error::{Error, Result};
+pub use handler::{
+    Bare, Configured, IntoJobResult, JobError, JobHandler, JobOptions, JobResult, Plain, WithCx, WithOptions,
+};
+pub use jobs::{Batch, Draft, Jobs};
+pub use queue::{OnFull, Queue, Workers};
+pub use wire::{Ask, Misfire};

@@ -1,0 +1,42 @@
+//! A disk that is full: nothing is said to be kept that is not.
+//!
+//! The method: `prlimit` bounds the size of the files that the keeper may write (RLIMIT_FSIZE, setrlimit(2)), which makes
+//! write(2) fail in the middle of SQLite's log as a full disk would; then the bound is lifted.
+
+use std::process::Command;
+use std::time::Duration;
+
+use tenfold_testkit::{Case, Client, wait_until};
+
+use crate::fixture::Note;
+use crate::site::{Site, post_json};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("a_full_disk_acknowledges_nothing_and_the_service_recovers", full_disk)]
+}
+
+fn full_disk() {
+    let site = Site::start("model = 'fiber'\nworkers = 1");
+    let kept: Vec<String> = (0..20).map(|n| site.note("note?after_ms=1500", &n.to_string())).collect();
+    limit(site.keeper(), "1000");
+    let note = Note { text: "x".repeat(20_000), ..Note::default() };
+    let mut client = Client::connect(&site.address()).patience(Duration::from_secs(60));
+    let refused = post_json(&mut client, "/enqueue/note?id=refused", &serde_json::json!(note)).expect(503);
+    assert!(refused.header("retry-after").is_some());
+    limit(site.keeper(), "unlimited");
+    // Everything that was said to be kept is, and runs; the other one can come again.
+    assert_eq!(site.enqueue("note?id=refused", &Note { text: "again".into(), ..Note::default() }), "refused");
+    site.wait_for("end again");
+    for id in &kept {
+        wait_until("it is done", || (site.job(id)["state"] == "done").then_some(()));
+    }
+    assert!(!site.texts().iter().any(|line| line.contains("xxx")), "what was refused has not run");
+}
+
+fn limit(pid: u32, bytes: &str) {
+    let status = Command::new("prlimit")
+        .arg(format!("--pid={pid}"))
+        .arg(format!("--fsize={bytes}:unlimited"))
+        .status();
+    assert!(status.expect("prlimit is part of util-linux").success());
+}

@@ -1,0 +1,38 @@
+//! Jobs, seen from outside: over HTTP, over the keeper's socket, and with `kill -9`.
+//!
+//! This binary is the servers as well: with `TENFOLD_JOBS_FIXTURE` in its environment it serves the application of
+//! `fixture.rs`. What jobs have done is in files of the test's directory, which each run appends to.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tenfold_testkit::{Case, Options, kill_remaining, run};
+
+mod fixture;
+mod site;
+
+mod disk;
+mod kills;
+mod queues;
+mod retries;
+mod schedules;
+mod stop;
+
+fn main() -> ExitCode {
+    if let Ok(settings) = std::env::var(fixture::FIXTURE) {
+        return fixture::main(&settings);
+    }
+    let options = match Options::parse(std::env::args().skip(1), 4) {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let groups =
+        [queues::cases(), retries::cases(), stop::cases(), schedules::cases(), disk::cases(), kills::cases()];
+    let cases = groups.into_iter().flatten().map(|case| case.timeout(Duration::from_secs(3600)));
+    run(&options, cases.collect::<Vec<Case>>(), kill_remaining)
+}

@@ -1,0 +1,33 @@
+//! What comes again and again: one firing for the whole service, never early.
+
+use std::collections::BTreeSet;
+
+use tenfold_testkit::{Case, Signal, wait_until};
+
+use crate::site::Site;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case::new("a_period_fires_once_for_all_workers_and_a_restart_does_not_move_it", fires)]
+}
+
+fn fires() {
+    let mut site = Site::with_schedules();
+    let count = |site: &Site| site.texts().iter().filter(|line| *line == "tick").count();
+    wait_until("ten ticks and a second", || {
+        (count(&site) >= 10 && site.texts().contains(&"cron".to_owned())).then_some(())
+    });
+    site.server().signal(Signal::TERM);
+    site.server().wait(std::time::Duration::from_secs(20));
+    let before = count(&site);
+    site.serve();
+    wait_until("five more", || (count(&site) >= before + 5).then_some(()));
+    let lines = site.lines();
+    let ticks: Vec<_> = lines.iter().filter(|line| line.what == "tick").collect();
+    let ids: BTreeSet<&str> = ticks.iter().map(|line| line.id.as_str()).collect();
+    assert_eq!(ids.len(), ticks.len(), "no time has fired twice");
+    for line in &lines {
+        let time: u64 = line.id.split_once('@').unwrap().1.parse().unwrap();
+        assert!(line.at_us >= time * 1_000, "{line:?} is early");
+        assert!(line.what != "tick" || time.is_multiple_of(100), "{line:?} has drifted");
+    }
+}
