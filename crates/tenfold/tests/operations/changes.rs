@@ -3,6 +3,7 @@
 use tenfold_testkit::{Signal, Traffic, wait_until};
 
 use super::site::{Site, times};
+use super::wrk::Wrk;
 
 const MODELS: [&str; 4] =
     ["model = 'serial'", "model = 'pool'\nthreads = 8", "model = 'fiber'", "model = 'event-pool'"];
@@ -14,12 +15,14 @@ fn for_every_model(name: &str, more: &str, change: impl Fn(&Site, &Traffic)) {
             let site = Site::start(name, &settings);
             let traffic = Traffic::start(&site.address, "/hello");
             traffic.wait_for(10);
+            let wrk = Wrk::start(&site.address);
             change(&site, &traffic);
             traffic.wait_for(10);
+            let by_wrk = wrk.map_or(0, Wrk::stop);
             let counted = traffic.stop();
             assert_eq!(counted.failed, 0, "{name}, {settings}: {counted:?}\n{}", site.log());
             println!(
-                "{name}, {model:?}, reuseport {reuseport}: {} answered on {} connections, 0 failed",
+                "{name}, {model:?}, reuseport {reuseport}: {} answered on {} connections and {by_wrk} by wrk, 0 failed",
                 counted.answered, counted.connections
             );
         }

@@ -5,7 +5,9 @@
 //! every response meanwhile (`testkit::Traffic`). `TENFOLD_LONG=1` runs the loops at the length of the contract.
 
 mod changes;
+mod clock;
 mod commands;
 mod deaths;
 mod service_manager;
 mod site;
+mod wrk;
