@@ -8,6 +8,7 @@ mod changes;
 mod clock;
 mod commands;
 mod deaths;
+mod page;
 mod service_manager;
 mod site;
 mod wrk;
