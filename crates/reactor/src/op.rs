@@ -105,6 +105,14 @@ pub enum Op<'a> {
         /// The events of poll(2) to wait for; errors and hang-ups always count.
         events: u16,
     },
+    /// Connects a socket that is not ours, and whose calls block, without making it non-blocking for anybody. Only where
+    /// [`crate::Reactor::connects`]: elsewhere it fails with `EOPNOTSUPP`.
+    ConnectForeign {
+        /// A socket.
+        fd: BorrowedFd<'a>,
+        /// The peer, as connect(2) takes it.
+        address: &'a [u8],
+    },
     /// Reads from a file at an offset. Leaves the loop free only where [`crate::Reactor::does_files`].
     ReadAt {
         /// A regular file.
@@ -163,6 +171,7 @@ impl Op<'_> {
             }
             Op::Poll { .. }
             | Op::PollForeign { .. }
+            | Op::ConnectForeign { .. }
             | Op::ReadAt { .. }
             | Op::WriteAt { .. }
             | Op::Fsync { .. } => return None,
@@ -202,6 +211,7 @@ impl Op<'_> {
                 RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits } => {
                     block_until_ready(fd, bits, until, ends)?
                 }
+                RawOp::Connect { .. } => return Err(Errno::OPNOTSUPP.into()),
                 RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => return self.run_file(),
             };
         }
@@ -249,6 +259,11 @@ impl Op<'_> {
             Op::PollForeign { fd, events } => {
                 Lowered::Whole(RawOp::PollForeign { fd: fd.as_raw_fd(), bits: u32::from(*events) })
             }
+            Op::ConnectForeign { fd, address } => Lowered::Whole(RawOp::Connect {
+                fd: fd.as_raw_fd(),
+                address: address.as_ptr(),
+                len: clamp(address.len()),
+            }),
             Op::Accept { listener, .. } => ready(*listener, POLLIN),
             Op::RecvVectored { fd, .. } => ready(*fd, POLLIN),
             Op::Splice { from, waits_for: SpliceSide::From, .. } => ready(*from, POLLIN),
