@@ -23,11 +23,13 @@ pub enum Error {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// The caller's mistake: only `http://` is spoken here.
-    #[error("cannot speak {scheme}: only http:// URLs are supported")]
+    /// The caller's mistake: only `http://` and, with the feature `https`, `https://` are spoken here.
+    #[error("cannot speak {scheme}: only {supported} URLs are supported")]
     UnsupportedScheme {
         /// The URL's scheme.
         scheme: String,
+        /// Those that are.
+        supported: &'static str,
     },
     /// The caller's mistake: a header, or a value that is not JSON.
     #[error("invalid request: {0}")]
@@ -52,6 +54,25 @@ pub enum Error {
         /// Host and port.
         host: String,
         /// The last address's error.
+        source: io::Error,
+    },
+    /// The caller's mistake: these are no certificates of authorities in PEM.
+    #[error("invalid CA certificates: {0}")]
+    CaCertificates(String),
+    /// The server's certificate is not to be believed: for another name, expired, or of an authority that is not trusted.
+    #[error("the certificate of {host} is not to be believed")]
+    Certificate {
+        /// Host and port.
+        host: String,
+        /// What is wrong with it.
+        source: io::Error,
+    },
+    /// The server and we did not come to an agreement about TLS.
+    #[error("cannot shake hands with {host}")]
+    Tls {
+        /// Host and port.
+        host: String,
+        /// Why not.
         source: io::Error,
     },
     /// It took longer than a bound of the client, of the request, or of the task.
@@ -195,7 +216,10 @@ impl From<Error> for io::Error {
         let kind = match &error {
             Error::Cancelled { .. } => return park::cancelled(),
             Error::TimedOut { .. } => io::ErrorKind::TimedOut,
-            Error::Io { source, .. } | Error::Connect { source, .. } => source.kind(),
+            Error::Io { source, .. }
+            | Error::Connect { source, .. }
+            | Error::Certificate { source, .. }
+            | Error::Tls { source, .. } => source.kind(),
             Error::Body(BodyError::Truncated) | Error::Closed => io::ErrorKind::UnexpectedEof,
             Error::Head(_) | Error::Body(_) | Error::Unexpected(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,

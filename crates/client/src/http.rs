@@ -1,13 +1,16 @@
 //! An HTTP/1.1 client.
 //!
 //! It keeps connections alive in a bounded pool per host, streams bodies in, and says what went wrong. It does not follow
-//! redirects, keep cookies, decode content or speak TLS: those are the caller's.
+//! redirects, keep cookies or decode content: those are the caller's. `https://` is spoken with the feature `https`, on by
+//! default: TLS 1.2 and 1.3 by rustls; the server's certificate must be for the URL's host and of a trusted authority.
 
 mod connection;
 mod hosts;
 mod origin;
 mod request;
 mod response;
+#[cfg(feature = "https")]
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +37,7 @@ pub use response::Response;
 /// use tenfold_client::{Error, http::Client};
 ///
 /// let client = Client::builder().connect_timeout(Duration::from_secs(1)).build();
-/// assert!(matches!(client.get("https://example.org/"), Err(Error::UnsupportedScheme { .. })));
+/// assert!(matches!(client.get("ftp://example.org/"), Err(Error::UnsupportedScheme { .. })));
 /// assert!(matches!(client.get("not a url"), Err(Error::InvalidUrl { .. })));
 /// ```
 #[derive(Clone, Debug)]
@@ -86,12 +89,12 @@ impl Client {
         self.request(Method::POST, url)
     }
 
-    /// A request. The URL is absolute: `http://host[:port][/path][?query]`.
+    /// A request. The URL is absolute: `http://host[:port][/path][?query]`, or `https://`.
     ///
     /// # Errors
     /// As [`Client::get`].
     pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Error> {
-        Ok(RequestBuilder::new(self.clone(), method, Url::parse(url)?))
+        Ok(RequestBuilder::new(self.clone(), method, Url::parse_any(url)?))
     }
 }
 
@@ -111,6 +114,7 @@ pub struct ClientBuilder {
     head: HeadLimits,
     body_bytes_max: usize,
     user_agent: Option<::http::HeaderValue>,
+    trust: Option<connection::Trust>,
 }
 
 impl Default for ClientBuilder {
@@ -134,6 +138,7 @@ impl Default for ClientBuilder {
                 "tenfold/",
                 env!("CARGO_PKG_VERSION")
             ))),
+            trust: None,
         }
     }
 }
@@ -205,10 +210,26 @@ impl ClientBuilder {
         self
     }
 
+    /// Believes the certificate authorities in this PEM text, and no others; default Mozilla's list, as of the build.
+    ///
+    /// # Errors
+    /// [`Error::CaCertificates`].
+    ///
+    /// ```
+    /// # use tenfold_client::{Error, http::Client};
+    /// let refused = Client::builder().only_ca_certificates(b"nothing").unwrap_err();
+    /// assert!(matches!(refused, Error::CaCertificates(_)));
+    /// ```
+    #[cfg(feature = "https")]
+    pub fn only_ca_certificates(mut self, pem: &[u8]) -> Result<Self, Error> {
+        self.trust = Some(connection::Trust::only(pem)?);
+        Ok(self)
+    }
+
     /// The client. Opens nothing.
     pub fn build(self) -> Client {
-        let ClientBuilder { pool, idle_max, times, head, body_bytes_max, user_agent } = self;
-        let hosts = Hosts::new(pool, idle_max, times.connect);
+        let ClientBuilder { pool, idle_max, times, head, body_bytes_max, user_agent, trust } = self;
+        let hosts = Hosts::new(pool, idle_max, times.connect, trust.unwrap_or_default());
         Client { shared: Arc::new(Shared { hosts, times, head, body_bytes_max, user_agent }) }
     }
 }

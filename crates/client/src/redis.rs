@@ -263,7 +263,7 @@ fn settings(url: &str) -> Result<Settings, Error> {
     let invalid = |reason| Error::InvalidUrl { url: "redis://…".into(), reason };
     let Some((scheme, rest)) = url.split_once("://") else { return Err(invalid("it is no redis:// URL")) };
     if scheme != "redis" {
-        return Err(Error::UnsupportedScheme { scheme: scheme.into() });
+        return Err(Error::UnsupportedScheme { scheme: scheme.into(), supported: "redis://" });
     }
     let (credentials, rest) = match rest.rsplit_once('@') {
         Some((credentials, rest)) => (Some(credentials), rest),

@@ -1,12 +1,18 @@
 //! `connect` and `accept`: the two for which the kernel has no flag "do not wait".
+//!
+//! io_uring has one for its own connect. With epoll the socket is non-blocking for the length of one system call: others who
+//! share the open socket could see that, but a socket that is not connected yet has nobody else. What was refused: the
+//! offload pool, whose threads a few hosts that do not answer would hold for two minutes each, and names and files with
+//! them; and `SO_SNDTIMEO`, which others see as well, and which holds the thread for a tick of the kernel's clock.
 
 use std::ffi::c_int;
+use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use libc::{sockaddr, socklen_t};
-use tenfold_runtime::foreign::Ended;
+use tenfold_runtime::foreign::{self, Ended};
 
-use crate::sys::{Raw, failure, finish_int, socket_option, syscall};
+use crate::sys::{Raw, failure, finish_int, keeping_errno, socket_option, syscall};
 use crate::wait::{Patience, Side, errno_of, parks_on, sleep_until, wait_ready};
 
 /// Pauses between attempts at a Unix socket whose backlog is full: nothing tells when there is room.
@@ -60,6 +66,14 @@ unsafe fn connect_parking(fd: c_int, address: *const sockaddr, len: socklen_t) -
         return flags;
     }
     let blocking = flags as c_int & libc::O_NONBLOCK == 0;
+    let until = Side::Write.until(fd);
+    if blocking && let Some(result) = unsafe { connect_by_the_loop(fd, address, len, until) } {
+        return match result {
+            // An earlier connect, that was given up, is still under way; a blocking one joins it.
+            result if result == failure(libc::EALREADY) => join(fd, until),
+            result => result,
+        };
+    }
     // SAFETY: as above.
     let set = |flags: Raw| unsafe { syscall!(SYS_fcntl, fd, libc::F_SETFL, flags) };
     let attempt = || {
@@ -77,7 +91,6 @@ unsafe fn connect_parking(fd: c_int, address: *const sockaddr, len: socklen_t) -
     if !blocking {
         return first;
     }
-    let until = Side::Write.until(fd);
     if first == failure(libc::EAGAIN) {
         return wait_for_backlog(until, attempt);
     }
@@ -85,10 +98,40 @@ unsafe fn connect_parking(fd: c_int, address: *const sockaddr, len: socklen_t) -
     if first != failure(libc::EINPROGRESS) && first != failure(libc::EALREADY) {
         return first;
     }
+    join(fd, until)
+}
+
+/// Waits for the end of a connect that is under way.
+fn join(fd: c_int, until: Option<Instant>) -> Raw {
     match wait_ready(fd, Side::Write.events(), until, libc::EINPROGRESS) {
         Ok(()) => failure(socket_option::<c_int>(fd, libc::SO_ERROR).unwrap_or(libc::EBADF)),
         Err(error) => error,
     }
+}
+
+/// Has io_uring connect, which asks the kernel not to wait without a flag that others could see. `None` with epoll.
+///
+/// # Safety
+/// As connect(2).
+unsafe fn connect_by_the_loop(
+    fd: c_int,
+    address: *const sockaddr,
+    len: socklen_t,
+    until: Option<Instant>,
+) -> Option<Raw> {
+    if address.is_null() || len as usize > size_of::<libc::sockaddr_storage>() {
+        // The kernel has an error for each.
+        return None;
+    }
+    // SAFETY: `fd` is open: its flags were just read. The address is the caller's, as for connect(2).
+    let (socket, address) = unsafe {
+        (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts(address.cast::<u8>(), len as usize))
+    };
+    let result = keeping_errno(|| foreign::connect(socket, address, until))?;
+    Some(match result {
+        Ok(()) => 0,
+        Err(ended) => failure(errno_of(ended, libc::EINPROGRESS).unwrap_or(libc::EIO)),
+    })
 }
 
 /// Tries again and again, with growing pauses.

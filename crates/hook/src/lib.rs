@@ -33,8 +33,8 @@
 //! - A cancelled task's call fails with `ECANCELED`, one whose deadline has passed with `ETIMEDOUT`. A sleep, which has no
 //!   such errors, ends early and without one, after 10 ms at the least.
 //! - Closing a descriptor ends its waiters' calls with `EBADF`. (The kernel lets them wait for ever.)
-//! - `connect` sets `O_NONBLOCK` for the length of one system call: connect(2) has no flag for it. It is restored before
-//!   anything waits.
+//! - With epoll `connect` sets `O_NONBLOCK` for the length of one system call: connect(2) has no flag for it. It is restored
+//!   before anything waits. io_uring connects without.
 //! - Every 64th call of a thread lets siblings run, whether it has to wait or not.
 //! - A signal handler that interrupts a fiber and writes to something that is full parks that fiber. Handlers write to
 //!   descriptors 0 to 2, to files, or to what does not block.

@@ -137,6 +137,12 @@ pub(crate) enum RawOp {
         fd: RawFd,
         bits: u32,
     },
+    /// Where the backend has it: see [`Backend::connects`].
+    Connect {
+        fd: RawFd,
+        address: *const u8,
+        len: u32,
+    },
     ReadAt {
         fd: RawFd,
         buf: *mut u8,
@@ -162,6 +168,7 @@ impl RawOp {
             | RawOp::Send { fd, .. }
             | RawOp::Poll { fd, .. }
             | RawOp::PollForeign { fd, .. }
+            | RawOp::Connect { fd, .. }
             | RawOp::ReadAt { fd, .. }
             | RawOp::WriteAt { fd, .. }
             | RawOp::Fsync { fd, .. } => fd,
@@ -212,6 +219,9 @@ pub(crate) trait Backend {
 
     /// Whether `ReadAt`, `WriteAt` and `Fsync` leave the loop free.
     fn does_files(&self) -> bool;
+
+    /// Whether it has `Connect`.
+    fn connects(&self) -> bool;
 
     /// # Safety
     /// `slot` and the memory in `op` stay valid and otherwise unused until `slot.done`.

@@ -33,6 +33,7 @@ mod event_loop;
 mod op;
 mod timer;
 mod waker;
+mod watched_peer;
 
 pub use backend::{BackendChoice, Interest, Ready, Token};
 pub use error::ReactorError;
@@ -41,3 +42,4 @@ pub use op::Op;
 pub use reactor::{Event, Pending, Reactor, ReactorConfig};
 pub use timer::{TimerId, Wheel};
 pub use waker::Waker;
+pub use watched_peer::{PEERS_MAX, WatchedPeer};

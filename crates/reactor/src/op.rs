@@ -16,6 +16,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use rustix::time::Timespec;
 
 use crate::backend::{Interest, POLLIN, POLLOUT, RawOp};
+use crate::watched_peer::WatchedPeer;
 
 /// An operation with borrowed buffers. [`crate::Reactor::run`] returns only when nobody uses them any more.
 ///
@@ -104,6 +105,14 @@ pub enum Op<'a> {
         /// The events of poll(2) to wait for; errors and hang-ups always count.
         events: u16,
     },
+    /// Connects a socket that is not ours, and whose calls block, without making it non-blocking for anybody. Only where
+    /// [`crate::Reactor::connects`]: elsewhere it fails with `EOPNOTSUPP`.
+    ConnectForeign {
+        /// A socket.
+        fd: BorrowedFd<'a>,
+        /// The peer, as connect(2) takes it.
+        address: &'a [u8],
+    },
     /// Reads from a file at an offset. Leaves the loop free only where [`crate::Reactor::does_files`].
     ReadAt {
         /// A regular file.
@@ -162,6 +171,7 @@ impl Op<'_> {
             }
             Op::Poll { .. }
             | Op::PollForeign { .. }
+            | Op::ConnectForeign { .. }
             | Op::ReadAt { .. }
             | Op::WriteAt { .. }
             | Op::Fsync { .. } => return None,
@@ -173,32 +183,35 @@ impl Op<'_> {
         }
     }
 
-    /// Runs the operation on a plain thread: blocks in poll(2) and tries again, until `until`, or until `interrupt` is
-    /// readable.
+    /// Runs the operation on a plain thread: blocks in poll(2) and tries again, until `until`, until `interrupt` is
+    /// readable, or until `peer` is gone.
     ///
     /// # Errors
-    /// The operation's; `TimedOut`; `ECANCELED` after an interrupt.
+    /// The operation's; `TimedOut`; `ECANCELED` after an interrupt or without a peer.
     pub fn run_blocking(
         &mut self,
         until: Option<Instant>,
         interrupt: Option<BorrowedFd<'_>>,
+        peer: Option<WatchedPeer>,
     ) -> io::Result<usize> {
+        let ends = (interrupt, peer);
         loop {
             if let Some(outcome) = self.attempt() {
                 return outcome;
             }
             let raw = match self.lower() {
                 Lowered::Whole(RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits }) => {
-                    return block_until_ready(fd, bits, until, interrupt).map(|bits| bits as usize);
+                    return block_until_ready(fd, bits, until, ends).map(|bits| bits as usize);
                 }
                 Lowered::Whole(raw) | Lowered::Readiness(raw) => raw,
             };
             match raw {
-                RawOp::Recv { fd, .. } => block_until_ready(fd, POLLIN, until, interrupt)?,
-                RawOp::Send { fd, .. } => block_until_ready(fd, POLLOUT, until, interrupt)?,
+                RawOp::Recv { fd, .. } => block_until_ready(fd, POLLIN, until, ends)?,
+                RawOp::Send { fd, .. } => block_until_ready(fd, POLLOUT, until, ends)?,
                 RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits } => {
-                    block_until_ready(fd, bits, until, interrupt)?
+                    block_until_ready(fd, bits, until, ends)?
                 }
+                RawOp::Connect { .. } => return Err(Errno::OPNOTSUPP.into()),
                 RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => return self.run_file(),
             };
         }
@@ -246,6 +259,11 @@ impl Op<'_> {
             Op::PollForeign { fd, events } => {
                 Lowered::Whole(RawOp::PollForeign { fd: fd.as_raw_fd(), bits: u32::from(*events) })
             }
+            Op::ConnectForeign { fd, address } => Lowered::Whole(RawOp::Connect {
+                fd: fd.as_raw_fd(),
+                address: address.as_ptr(),
+                len: clamp(address.len()),
+            }),
             Op::Accept { listener, .. } => ready(*listener, POLLIN),
             Op::RecvVectored { fd, .. } => ready(*fd, POLLIN),
             Op::Splice { from, waits_for: SpliceSide::From, .. } => ready(*from, POLLIN),
@@ -265,32 +283,34 @@ pub(crate) enum Lowered {
     Readiness(RawOp),
 }
 
-/// poll(2) on a descriptor and, beside it, on one that interrupts.
+/// poll(2) on a descriptor and, beside it, on what ends the wait early.
 #[allow(unsafe_code, reason = "the descriptor was borrowed by the operation that waits")]
 fn block_until_ready(
     fd: RawFd,
     bits: u32,
     until: Option<Instant>,
-    interrupt: Option<BorrowedFd<'_>>,
+    (interrupt, peer): (Option<BorrowedFd<'_>>, Option<WatchedPeer>),
 ) -> io::Result<u32> {
     // SAFETY: `fd` is the number of a `BorrowedFd` in the `Op` that the caller holds over this call.
     let waited = unsafe { BorrowedFd::borrow_raw(fd) };
     let wanted = PollFlags::from_bits_truncate(bits as u16);
-    let mut fds = [PollFd::from_borrowed_fd(waited, wanted), PollFd::from_borrowed_fd(waited, wanted)];
-    let count = match interrupt {
-        Some(interrupt) => {
-            fds[1] = PollFd::from_borrowed_fd(interrupt, PollFlags::IN);
-            2
-        }
-        None => 1,
-    };
+    let waited = PollFd::from_borrowed_fd(waited, wanted);
+    let mut fds = [waited.clone(), waited.clone(), waited];
+    let mut count = 1;
+    let interrupt = interrupt.map(|interrupt| PollFd::from_borrowed_fd(interrupt, PollFlags::IN));
+    for end in [interrupt, peer.as_ref().map(WatchedPeer::poll_fd)].into_iter().flatten() {
+        fds[count] = end;
+        count += 1;
+    }
     loop {
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let limit =
             left.map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ });
         match rustix::event::poll(&mut fds[..count], limit.as_ref()) {
             Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) if count == 2 && !fds[1].revents().is_empty() => return Err(Errno::CANCELED.into()),
+            Ok(_) if fds[1..count].iter().any(|end| !end.revents().is_empty()) => {
+                return Err(Errno::CANCELED.into());
+            }
             Ok(_) => return Ok(u32::from(fds[0].revents().bits())),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),

@@ -80,6 +80,7 @@ pub struct Reactor {
     fired: RefCell<Vec<u64>>,
     name: &'static str,
     does_files: bool,
+    connects: bool,
 }
 
 /// An operation that [`Reactor::run`] waits for.
@@ -111,6 +112,7 @@ impl Reactor {
         Ok(Reactor {
             name: backend.name(),
             does_files: backend.does_files(),
+            connects: backend.connects(),
             backend: RefCell::new(backend),
             waker,
             wheel: RefCell::new(Wheel::new()),
@@ -130,6 +132,11 @@ impl Reactor {
     /// Whether reading, writing and flushing files leaves the loop free. Where not, use a thread.
     pub fn does_files(&self) -> bool {
         self.does_files
+    }
+
+    /// Whether it has [`Op::ConnectForeign`].
+    pub fn connects(&self) -> bool {
+        self.connects
     }
 
     /// Wakes this reactor's wait from other threads.

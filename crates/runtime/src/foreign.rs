@@ -99,8 +99,28 @@ static LISTED: AtomicUsize = AtomicUsize::new(0);
 ///
 /// Cost: one system call with epoll, one more entry of the next submission with io_uring.
 pub fn wait(fd: BorrowedFd<'_>, events: u16, until: Option<Instant>) -> Ended {
-    let Some(scheduler) = loop_that_may_park() else { return Ended::Failed(EDEADLK) };
-    let Some(fiber) = scheduler.running() else { return Ended::Failed(EDEADLK) };
+    match run(fd, &mut Op::PollForeign { fd, events }, until) {
+        Ok(()) => Ended::Ready,
+        Err(ended) => ended,
+    }
+}
+
+/// Connects a socket whose calls block, to an address as connect(2) takes it; the running fiber parks meanwhile. Nothing
+/// about the socket changes for others who share it. `None` where the loop cannot do that (epoll), or there is none.
+///
+/// # Errors
+/// As [`wait`]; the kernel's own are [`Ended::Failed`].
+pub fn connect(fd: BorrowedFd<'_>, address: &[u8], until: Option<Instant>) -> Option<Result<(), Ended>> {
+    loop_that_may_park()?
+        .reactor()
+        .connects()
+        .then(|| run(fd, &mut Op::ConnectForeign { fd, address }, until))
+}
+
+/// Runs an operation on the running fiber, where a closer of its descriptor can find it.
+fn run(fd: BorrowedFd<'_>, op: &mut Op<'_>, until: Option<Instant>) -> Result<(), Ended> {
+    let Some(scheduler) = loop_that_may_park() else { return Err(Ended::Failed(EDEADLK)) };
+    let Some(fiber) = scheduler.running() else { return Err(Ended::Failed(EDEADLK)) };
     let (name, deadline) = scheduler
         .with_running(|record| (record.name, record.task.deadline))
         .expect("a running fiber has a record");
@@ -109,7 +129,6 @@ pub fn wait(fd: BorrowedFd<'_>, events: u16, until: Option<Instant>) -> Ended {
     let limit = earlier(until, deadline);
     let cancelled = || scheduler.with_running(|record| record.task.cancelled) == Some(true);
     let mut ended = None;
-    let op = &mut Op::PollForeign { fd, events };
     let outcome = scheduler.reactor().run(op, Token(fiber.pack()), |pending| {
         if ended.is_some() {
             // The cancel is on its way: its target's own completion is what has to be waited for now.
@@ -131,16 +150,14 @@ pub fn wait(fd: BorrowedFd<'_>, events: u16, until: Option<Instant>) -> Ended {
     });
     // What was ready under an old number says nothing about its new owner.
     if listed.is_closed() {
-        return Ended::Closed;
+        return Err(Ended::Closed);
     }
     if ended == Some(Ended::Deadline) && outcome.is_err() {
         expiry::note_operation(op, until);
     }
-    match (outcome, ended) {
-        (Ok(_), _) => Ended::Ready,
-        (Err(_), Some(ended)) => ended,
-        (Err(error), None) => Ended::Failed(error.raw_os_error().unwrap_or(EDEADLK)),
-    }
+    outcome
+        .map(drop)
+        .map_err(|error| ended.unwrap_or_else(|| Ended::Failed(error.raw_os_error().unwrap_or(EDEADLK))))
 }
 
 /// Tells whoever waits for a descriptor that its number is about to be closed, or given to another.
@@ -155,6 +172,20 @@ pub fn closing(fd: RawFd) {
     for wait in waits.iter_mut().filter(|wait| wait.fd == fd) {
         wait.closed = true;
         remote::wake(wait.fiber);
+    }
+}
+
+/// As [`closing`], for all numbers from `first` to `last`.
+pub fn closing_range(first: u32, last: u32) {
+    if LISTED.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    for shard in &WAITS {
+        let Some(mut waits) = (0..CLOSER_TRIES).find_map(|_| shard.try_lock()) else { continue };
+        for wait in waits.iter_mut().filter(|wait| (first..=last).contains(&(wait.fd as u32))) {
+            wait.closed = true;
+            remote::wake(wait.fiber);
+        }
     }
 }
 

@@ -103,7 +103,7 @@ impl File {
 
     fn run(&self, op: &mut Op<'_>) -> io::Result<usize> {
         if park::parks() && !scheduler::with_current(|loop_| loop_.reactor().does_files()).unwrap_or(false) {
-            return blocking(|| op.run_blocking(None, None));
+            return blocking(|| op.run_blocking(None, None, None));
         }
         park::run(op, None)
     }

@@ -26,6 +26,8 @@ use crate::scheduler::{self, Scheduler};
 use crate::table::{FiberId, WakeId};
 use crate::task;
 
+pub use tenfold_reactor::WatchedPeer;
+
 /// Why a [`park`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unparked {
@@ -121,7 +123,10 @@ pub fn park_for(cause: Cause, until: Option<Instant>) -> Unparked {
 #[cold]
 fn park_thread(cause: Cause, until: Option<Instant>) -> Unparked {
     count_wait();
-    account::blocked(cause, || block_thread(until))
+    account::blocked(cause, || match peer() {
+        None => block_thread(until),
+        Some(_) => park_thread_polling(until),
+    })
 }
 
 fn block_thread(until: Option<Instant>) -> Unparked {
@@ -165,6 +170,7 @@ fn park_thread_polling(until: Option<Instant>) -> Unparked {
         }
     }
     let (limit, cancel) = thread_limits(until);
+    let peer = peer();
     let parker = thread_parker();
     if parker.eventfd.get().is_none()
         && let Ok(eventfd) = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -188,13 +194,19 @@ fn park_thread_polling(until: Option<Instant>) -> Unparked {
         }
         // Without an eventfd (descriptors have run out) a wake-up by another thread is seen by looking now and then.
         let look = eventfd.is_none().then(|| Instant::now() + POLL_BLIND);
-        if readiness::poll_plain(&interrupts, earlier(limit, look)).is_err() {
+        let peer_is_gone = readiness::poll_plain(&interrupts, peer, earlier(limit, look));
+        if peer_is_gone.is_err() {
             // Out of memory in the kernel (poll(2), ENOMEM): nothing to do but to go on slower.
             std::thread::sleep(POLL_BLIND);
         }
         // Emptied before `woken` is looked at, which was set before it was filled.
         if let Some(eventfd) = eventfd {
             let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
+        }
+        if let Ok(true) = peer_is_gone {
+            // A wake-up that has come is delivered, as everywhere.
+            let woken = parker.woken.swap(false, Ordering::SeqCst);
+            return if woken { Unparked::Woken } else { Unparked::Cancelled };
         }
     }
 }
@@ -283,7 +295,7 @@ fn run_on_thread(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
     let shared = task::with(|task| task.interrupt());
     let own = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
     let interrupt = shared.as_deref().or(own).map(AsFd::as_fd);
-    let outcome = account::blocked(cause_of(op), || op.run_blocking(limit, interrupt));
+    let outcome = account::blocked(cause_of(op), || op.run_blocking(limit, interrupt, peer()));
     let ended = if is_cancelled(&cancel) { Unparked::Cancelled } else { Unparked::Woken };
     name_the_end(outcome, ended)
 }
@@ -380,6 +392,49 @@ pub fn interruptible<R>(interrupt: &Arc<OwnedFd>, f: impl FnOnce() -> R) -> R {
     }
     let _restore = Restore(task::with(|task| task.extra_mut().interrupt.replace(interrupt.clone())));
     f()
+}
+
+/// Runs `f` for the other end of a connection: once that is gone, its waits fail with `ECANCELED`, and with them those of
+/// the scopes that it opens.
+///
+/// On a fiber this is noticed within about a fifth of a second, and as with every cancel the fiber's waits fail from then
+/// on until its end. On a plain thread a wait that has begun notices it at once, if it is one of this crate's: a blocking
+/// driver's is not. Joins of [`crate::offload`] and [`crate::lend`] wait on, since they lend what is the caller's.
+///
+/// Cost: some nanoseconds, and for tasks that take longer than a tenth of a second one system call for up to 256 of them
+/// every tenth.
+///
+/// ```
+/// use std::net::{TcpListener, TcpStream};
+/// use tenfold_runtime::park::{WatchedPeer, for_peer, is_cancellation};
+///
+/// let listener = TcpListener::bind("127.0.0.1:0")?;
+/// let client = TcpStream::connect(listener.local_addr()?)?;
+/// let server = listener.accept()?.0;
+/// drop(client);
+/// let slept = for_peer(WatchedPeer::new(&server, true), || tenfold_runtime::try_sleep(std::time::Duration::MAX));
+/// assert!(is_cancellation(&slept.unwrap_err()));
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[inline]
+pub fn for_peer<R>(peer: WatchedPeer, f: impl FnOnce() -> R) -> R {
+    struct Restore(Option<WatchedPeer>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            task::with(|task| task.peer = self.0);
+        }
+    }
+    scheduler::with_current(Scheduler::arm_patrol);
+    let before = task::with(|task| {
+        task.peer_is_old = false;
+        task.peer.replace(peer)
+    });
+    let _restore = Restore(before);
+    f()
+}
+
+fn peer() -> Option<WatchedPeer> {
+    task::with(|task| task.peer)
 }
 
 /// The task's deadline: the nearest one of [`crate::deadline`]'s that are open.

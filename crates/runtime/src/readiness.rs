@@ -18,7 +18,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
-use tenfold_reactor::{Interest, Ready, TimerId, Token};
+use tenfold_reactor::{Interest, Ready, TimerId, Token, WatchedPeer};
 
 use crate::net::Socket;
 use crate::park;
@@ -237,8 +237,12 @@ impl Drop for PlainSection {
 }
 
 /// One poll(2) over all that the thread's futures wait for, and over `interrupts`; wakes who is ready. Returns at `limit`
-/// at the latest.
-pub(crate) fn poll_plain(interrupts: &[BorrowedFd<'_>], limit: Option<Instant>) -> std::io::Result<()> {
+/// at the latest; true when `peer` is gone.
+pub(crate) fn poll_plain(
+    interrupts: &[BorrowedFd<'_>],
+    peer: Option<WatchedPeer>,
+    limit: Option<Instant>,
+) -> std::io::Result<bool> {
     let (watched, next_timer) = PLAIN.with_borrow(|plain| {
         let watched: Vec<_> = plain.sockets.iter().map(|entry| (entry.0.clone(), entry.1)).collect();
         (watched, plain.timers.iter().map(|(at, _)| *at).min())
@@ -246,6 +250,8 @@ pub(crate) fn poll_plain(interrupts: &[BorrowedFd<'_>], limit: Option<Instant>) 
     let mut fds: Vec<PollFd<'_>> =
         interrupts.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
     fds.extend(watched.iter().map(|(socket, interest)| PollFd::new(socket, poll_flags(*interest))));
+    let watched_end = fds.len();
+    fds.extend(peer.as_ref().map(WatchedPeer::poll_fd));
     let left = park::earlier(limit, next_timer).map(|at| at.saturating_duration_since(Instant::now()));
     let timeout =
         left.map(|left| Timespec { tv_sec: left.as_secs() as _, tv_nsec: left.subsec_nanos() as _ });
@@ -253,13 +259,15 @@ pub(crate) fn poll_plain(interrupts: &[BorrowedFd<'_>], limit: Option<Instant>) 
         Ok(_) | Err(Errno::INTR) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let ready: Vec<bool> = fds[interrupts.len()..].iter().map(|fd| !fd.revents().is_empty()).collect();
+    let ready: Vec<bool> =
+        fds[interrupts.len()..watched_end].iter().map(|fd| !fd.revents().is_empty()).collect();
     let is_ready = |socket: &Arc<Socket>, interest: Interest| {
         watched
             .iter()
             .zip(&ready)
             .any(|((other, wanted), ready)| *ready && Arc::ptr_eq(socket, other) && *wanted == interest)
     };
+    let is_gone = fds[watched_end..].iter().any(|fd| !fd.revents().is_empty());
     let now = Instant::now();
     let woken: Vec<Waker> = PLAIN.with_borrow_mut(|plain| {
         let sockets = plain.sockets.extract_if(.., |(socket, interest, _)| is_ready(socket, *interest));
@@ -268,7 +276,7 @@ pub(crate) fn poll_plain(interrupts: &[BorrowedFd<'_>], limit: Option<Instant>) 
         woken
     });
     woken.into_iter().for_each(Waker::wake);
-    Ok(())
+    Ok(is_gone)
 }
 
 fn poll_flags(interest: Interest) -> PollFlags {

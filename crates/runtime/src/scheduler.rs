@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use tenfold_fiber::overflow::AltStack;
 use tenfold_fiber::{Beat, Fiber, FiberError, Resume, StackConfig, StackPool};
-use tenfold_reactor::{Event, Reactor};
+use tenfold_reactor::{Event, PEERS_MAX, Reactor, WatchedPeer};
 use tenfold_scoreboard::{Account, Cause, now_ns};
 
 use crate::error::RuntimeError;
@@ -42,6 +42,12 @@ const TURN: Duration = Duration::from_micros(500);
 const EVENTS_PER_TURN: usize = 1024;
 /// How often memory of stacks that are not needed any more is given back.
 const TRIM_EVERY: Duration = Duration::from_secs(1);
+/// How often a loop asks whether the peers are still there that its fibers work for: one is missed after twice that time.
+const PATROL_EVERY: Duration = Duration::from_millis(100);
+/// The pause before the rest of a patrol, where there are many fibers: it then takes at most a hundredth of the loop.
+const PATROL_PAUSE: Duration = Duration::from_millis(10);
+/// Fibers that are looked at without a pause.
+const PATROL_RECORDS: usize = 4096;
 /// How long fibers that are still alive when the main one has returned get to notice that they were cancelled.
 const END_GRACE: Duration = Duration::from_secs(5);
 
@@ -49,6 +55,7 @@ const END_GRACE: Duration = Duration::from_secs(5);
 const TIMER_WAKER: u64 = 1 << 61;
 const TIMER_FEED: u64 = 1 << 62;
 const TIMER_TRIM: u64 = 1 << 63;
+const TIMER_PATROL: u64 = TIMER_TRIM | 1;
 
 pub(crate) struct Scheduler {
     pub(crate) id: u32,
@@ -66,6 +73,7 @@ pub(crate) struct Scheduler {
     stacks_of_size: RefCell<Vec<(usize, StackPool)>>,
     stack_config: StackConfig,
     trim_armed: Cell<bool>,
+    patrol: Patrol,
     beat: Arc<Beat>,
     /// One moment by both clocks.
     clock: (Instant, u64),
@@ -74,6 +82,17 @@ pub(crate) struct Scheduler {
     /// A reading of the clock at the end of a run, and which run that was.
     read: Cell<(u64, u64)>,
     _overflow: Option<AltStack>,
+}
+
+/// The looks at the peers that fibers work for.
+#[derive(Default)]
+struct Patrol {
+    /// Its timer runs.
+    armed: Cell<bool>,
+    /// The record to go on with.
+    next: Cell<usize>,
+    /// The present round has met somebody who works for a peer.
+    met_any: Cell<bool>,
 }
 
 thread_local! {
@@ -176,6 +195,7 @@ impl Scheduler {
             stacks_of_size: RefCell::default(),
             stack_config,
             trim_armed: Cell::new(false),
+            patrol: Patrol::default(),
             beat: Arc::default(),
             clock: (Instant::now(), now_ns()),
             runs: Cell::new(0),
@@ -308,6 +328,40 @@ impl Scheduler {
         if busy {
             self.reactor.add_timer(self.reactor.now() + TRIM_EVERY, TIMER_TRIM);
         }
+    }
+
+    /// A fiber works for a peer from now on: sees to it that somebody asks whether that is still there.
+    #[inline]
+    pub(crate) fn arm_patrol(&self) {
+        if !self.patrol.armed.replace(true) {
+            self.reactor.add_timer(self.reactor.now() + PATROL_EVERY, TIMER_PATROL);
+        }
+    }
+
+    /// Cancels the fibers whose peers are gone.
+    ///
+    /// Asking now and then costs nothing for a request that is over before. A poll entry for each request would be one
+    /// more submission, or two system calls with epoll, for nearly all of them in vain.
+    fn patrol(&self) {
+        let served = self.table.borrow_mut().served_peers(self.patrol.next.get(), PATROL_RECORDS, PEERS_MAX);
+        if served.any {
+            self.patrol.met_any.set(true);
+        }
+        if !served.peers.is_empty() {
+            let peers: Vec<WatchedPeer> = served.peers.iter().map(|(_, peer)| *peer).collect();
+            // Without memory in the kernel nobody is known to be gone, and the next round asks again.
+            for gone in WatchedPeer::gone(&peers).unwrap_or_default() {
+                self.cancel(served.peers[gone].0);
+            }
+        }
+        self.patrol.next.set(served.next.unwrap_or(0));
+        let pause = match served.next {
+            Some(_) => PATROL_PAUSE,
+            // A loop at rest is not woken for ever.
+            None if !self.patrol.met_any.replace(false) => return self.patrol.armed.set(false),
+            None => PATROL_EVERY,
+        };
+        self.reactor.add_timer(self.reactor.now() + pause, TIMER_PATROL);
     }
 
     /// Makes a fiber's present or next park return.
@@ -590,6 +644,7 @@ impl Scheduler {
         match event {
             Event::Finished(token) => self.wake(FiberId::unpack(token.0)),
             Event::Timer(TIMER_TRIM) => self.trim(),
+            Event::Timer(TIMER_PATROL) => self.patrol(),
             Event::Timer(value) if value & TIMER_FEED != 0 => self.feeds.timer(self, value & !TIMER_FEED),
             Event::Timer(value) if value & TIMER_WAKER != 0 => self.readiness.timer(value & !TIMER_WAKER),
             Event::Timer(value) => self.time_out(FiberId::unpack(value)),

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use tenfold_fiber::Fiber;
-use tenfold_reactor::TimerId;
+use tenfold_reactor::{TimerId, WatchedPeer};
 
 use crate::task::{Extra, Task};
 
@@ -129,6 +129,15 @@ pub(crate) struct Record {
 /// through a channel took 82 ns and not 76, a spawn with join 168 and not 149, a bare spawn 82 and not 93.
 pub(crate) type Place = Rc<RefCell<Option<Fiber>>>;
 
+/// See [`Table::served_peers`].
+pub(crate) struct ServedPeers {
+    pub(crate) peers: Vec<(FiberId, WatchedPeer)>,
+    /// Whether anybody among the records works for a peer.
+    pub(crate) any: bool,
+    /// Where to go on; `None` after the last record.
+    pub(crate) next: Option<usize>,
+}
+
 #[derive(Default)]
 pub(crate) struct Table {
     records: Vec<Record>,
@@ -208,9 +217,31 @@ impl Table {
         record.task.inline = false;
         record.task.account = None;
         record.task.is_child = false;
+        record.task.peer = None;
         let extra = record.task.extra.take();
         self.free.push(id.index());
         extra
+    }
+
+    /// The fibers that work for a peer and did so when they were looked at last, among the next `records_max` records from
+    /// `from` on, and at most `most` of them.
+    pub(crate) fn served_peers(&mut self, from: usize, records_max: usize, most: usize) -> ServedPeers {
+        let mut served = ServedPeers { peers: Vec::new(), any: false, next: None };
+        let end = self.records.len().min(from.saturating_add(records_max));
+        for index in from..end {
+            let record = &mut self.records[index];
+            let Some(peer) = record.task.peer else { continue };
+            served.any = true;
+            if std::mem::replace(&mut record.task.peer_is_old, true) && !record.task.cancelled {
+                served.peers.push((FiberId::new(index as u32, record.generation), peer));
+                if served.peers.len() == most {
+                    served.next = Some(index + 1);
+                    return served;
+                }
+            }
+        }
+        served.next = (end < self.records.len()).then_some(end);
+        served
     }
 
     pub(crate) fn ids(&self) -> Vec<FiberId> {

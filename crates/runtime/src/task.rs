@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use tenfold_reactor::WatchedPeer;
 use tenfold_scoreboard::Account;
 
 use crate::cancel::ThreadCancel;
@@ -30,6 +31,10 @@ pub(crate) struct Task {
     pub(crate) named: Option<Box<Named>>,
     /// When the present park's timer is due, where there is an account.
     pub(crate) due_ns: u64,
+    /// For whom it works: see [`crate::park::for_peer`].
+    pub(crate) peer: Option<WatchedPeer>,
+    /// The peer was there already when the loop looked last: what takes no time is not asked about.
+    pub(crate) peer_is_old: bool,
     /// What few tasks have; apart, so that starting and ending the others touches one word of it.
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -73,6 +78,8 @@ thread_local! {
             is_child: false,
             named: None,
             due_ns: 0,
+            peer: None,
+            peer_is_old: false,
             extra: None,
         })
     };

@@ -44,6 +44,9 @@ pub struct Limits {
     /// Seconds that a request may run on after that before its process is replaced; default 5, 0 for no bound. A lane or
     /// a route may set its own.
     pub request_overrun_secs: f64,
+    /// A client that ends its half of the connection while its request runs is taken for gone, and its request is cancelled;
+    /// default false: it may still read (RFC 9112 section 9.6), and only a reset cancels.
+    pub cancel_on_half_close: bool,
     /// Bytes of all buffers that clients can make a worker hold; default 512 MiB. Beyond nine tenths new connections wait in
     /// the kernel's queue, beyond all of it a request gets 503.
     pub buffers_bytes_max: u64,
@@ -79,6 +82,7 @@ impl Default for Limits {
             address_connections_max: 0,
             address_requests_per_sec: 0,
             address_requests_burst: 0,
+            cancel_on_half_close: false,
             address_dry_run: false,
         }
     }
@@ -101,6 +105,7 @@ pub(crate) struct Bounds {
     pub(crate) linger: Duration,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_overrun: Option<Duration>,
+    pub(crate) cancel_on_half_close: bool,
 }
 
 impl Limits {
@@ -127,6 +132,7 @@ impl Limits {
             linger: secs(self.linger_timeout_secs),
             request_timeout: (self.request_timeout_secs > 0.0).then(|| secs(self.request_timeout_secs)),
             request_overrun: (self.request_overrun_secs > 0.0).then(|| secs(self.request_overrun_secs)),
+            cancel_on_half_close: self.cancel_on_half_close,
         }
     }
 

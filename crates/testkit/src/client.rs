@@ -109,6 +109,14 @@ impl Client {
         self
     }
 
+    /// Resets the connection: the server learns that nobody reads its answer.
+    #[track_caller]
+    pub fn reset(self) {
+        // A close with a time to linger of zero sends RST (RFC 9293 section 3.10.4, tcp(7)).
+        rustix::net::sockopt::set_socket_linger(&self.stream, Some(Duration::ZERO))
+            .unwrap_or_else(|error| panic!("cannot reset: {error}"));
+    }
+
     /// Reads a response, with its body.
     #[track_caller]
     pub fn read_response(&mut self) -> TestResponse {

@@ -10,21 +10,54 @@ use crate::address::after;
 use crate::error::Error;
 
 use super::origin::Origin;
+#[cfg(feature = "https")]
+use super::tls::TlsStream;
+#[cfg(feature = "https")]
+pub(crate) use super::tls::Trust;
+
+/// Nobody: without the feature `https`.
+#[cfg(not(feature = "https"))]
+pub(crate) type Trust = ();
 
 /// An open connection. Idle ones hold a descriptor and nothing else.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    pub(crate) stream: TcpStream,
+    stream: Stream,
     /// A request was begun and its answer is not whole: nobody else may have the connection.
     pub(crate) in_exchange: bool,
     /// Whom waits are for, where the server keeps account of them.
     host: Box<str>,
 }
 
+/// What the bytes go over.
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    #[cfg(feature = "https")]
+    Tls(Box<TlsStream>),
+}
+
+impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Stream::Plain(stream) => stream,
+            #[cfg(feature = "https")]
+            Stream::Tls(stream) => stream.tcp(),
+        }
+    }
+}
+
 impl Connection {
-    /// Connects to the first address of `origin` that answers.
-    pub(crate) fn open(origin: &Origin, longest: Duration) -> Result<Connection, Error> {
-        let stream = waiting_for(Cause::Http, &origin.authority, || origin.connect(longest))?;
+    /// Connects to the first address of `origin` that answers, and shakes hands there.
+    pub(crate) fn open(origin: &Origin, longest: Duration, trust: &Trust) -> Result<Connection, Error> {
+        let stream = waiting_for(Cause::Http, &origin.authority, || {
+            let until = after(longest);
+            let stream = origin.connect(longest)?;
+            if !origin.secure {
+                return Ok(Stream::Plain(stream));
+            }
+            secured(stream, origin, trust, until)
+        })?;
         Ok(Connection { stream, in_exchange: false, host: origin.authority.as_str().into() })
     }
 
@@ -32,12 +65,18 @@ impl Connection {
     /// taken for another request's.
     pub(crate) fn is_quiet(&self) -> bool {
         let mut byte = [0; 1];
-        matches!(self.stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        match &self.stream {
+            Stream::Plain(stream) => {
+                matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+            }
+            #[cfg(feature = "https")]
+            Stream::Tls(stream) => stream.is_quiet(),
+        }
     }
 
     /// Says that another thread or loop may use it next.
     pub(crate) fn rest(&self) {
-        self.stream.socket().leave();
+        self.stream.tcp().socket().leave();
     }
 
     pub(crate) fn write_all(
@@ -50,8 +89,13 @@ impl Connection {
     }
 
     fn write(&self, mut bytes: &[u8], longest: Duration, until: Option<Instant>) -> io::Result<()> {
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            #[cfg(feature = "https")]
+            Stream::Tls(stream) => return stream.write_all(bytes, || limit(longest, until)),
+        };
         while !bytes.is_empty() {
-            match self.stream.write_until(bytes, Some(limit(longest, until))) {
+            match stream.write_until(bytes, Some(limit(longest, until))) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(count) => bytes = &bytes[count..],
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -68,14 +112,30 @@ impl Connection {
         until: Option<Instant>,
     ) -> io::Result<usize> {
         waiting_for(Cause::Http, &self.host, || {
+            let stream = match &self.stream {
+                Stream::Plain(stream) => stream,
+                #[cfg(feature = "https")]
+                Stream::Tls(stream) => return stream.read_until(buf, Some(limit(longest, until))),
+            };
             loop {
-                match self.stream.read_until(buf, Some(limit(longest, until))) {
+                match stream.read_until(buf, Some(limit(longest, until))) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     other => return other,
                 }
             }
         })
     }
+}
+
+#[cfg(feature = "https")]
+fn secured(stream: TcpStream, origin: &Origin, trust: &Trust, until: Instant) -> Result<Stream, Error> {
+    TlsStream::open(stream, trust, (origin.host(), &origin.authority), until)
+        .map(|stream| Stream::Tls(Box::new(stream)))
+}
+
+#[cfg(not(feature = "https"))]
+fn secured(_: TcpStream, _: &Origin, _: &Trust, _: Instant) -> Result<Stream, Error> {
+    unreachable!("without the feature no such URL is parsed")
 }
 
 /// The nearer end of a single wait's bound and the whole request's.

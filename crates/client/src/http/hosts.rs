@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::error::{Error, Phase};
 use crate::pool::{IdleBound, Manager, Pool, PoolOptions};
 
-use super::connection::Connection;
+use super::connection::{Connection, Trust};
 use super::origin::Origin;
 
 /// How often pools of hosts that nobody asks any more are looked for.
@@ -17,6 +17,7 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub(crate) struct Hosts {
     options: PoolOptions,
     connect_timeout: Duration,
+    trust: Trust,
     inside: Mutex<Inside>,
 }
 
@@ -32,13 +33,19 @@ struct Inside {
 pub(crate) struct OriginManager {
     origin: Arc<Origin>,
     connect_timeout: Duration,
+    trust: Trust,
 }
 
 impl Hosts {
-    pub(crate) fn new(options: PoolOptions, idle_max: usize, connect_timeout: Duration) -> Hosts {
+    pub(crate) fn new(
+        options: PoolOptions,
+        idle_max: usize,
+        connect_timeout: Duration,
+        trust: Trust,
+    ) -> Hosts {
         let options = options.idle_bound(Arc::new(IdleBound::new(idle_max)));
         let inside = Inside { pools: HashMap::new(), swept_at: Instant::now() };
-        Hosts { options, connect_timeout, inside: Mutex::new(inside) }
+        Hosts { options, connect_timeout, trust, inside: Mutex::new(inside) }
     }
 
     /// The pool of a host. The lock is held for a few instructions.
@@ -49,7 +56,11 @@ impl Hosts {
         let pool = match inside.pools.get(origin) {
             Some(pool) => pool.clone(),
             None => {
-                let manager = OriginManager { origin: origin.clone(), connect_timeout: self.connect_timeout };
+                let manager = OriginManager {
+                    origin: origin.clone(),
+                    connect_timeout: self.connect_timeout,
+                    trust: self.trust.clone(),
+                };
                 let pool = self.options.clone().build(manager);
                 inside.pools.insert(origin.clone(), pool.clone());
                 pool
@@ -81,7 +92,7 @@ impl Manager for OriginManager {
     }
 
     fn connect(&self) -> Result<Connection, Error> {
-        Connection::open(&self.origin, self.connect_timeout)
+        Connection::open(&self.origin, self.connect_timeout, &self.trust)
     }
 
     /// Asked at every use: a peer closes when it likes, and one system call is less than a request that is lost.
@@ -108,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_host_without_connections_takes_no_memory() {
-        let hosts = Hosts::new(PoolOptions::new(), 8, Duration::from_secs(1));
+        let hosts = Hosts::new(PoolOptions::new(), 8, Duration::from_secs(1), Default::default());
         let url = Url::parse("http://127.0.0.1:1/").unwrap();
         let pool = hosts.pool(&url.origin);
         let later = Instant::now() + SWEEP_EVERY;

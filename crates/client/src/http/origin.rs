@@ -29,10 +29,15 @@ pub struct Url {
 /// Host and port; what connections are pooled by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
-    /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is 80.
+    /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is the scheme's own.
     pub(crate) authority: String,
     port: u16,
+    /// Whether it is `https`.
+    pub(crate) secure: bool,
 }
+
+/// The schemes that the client speaks.
+const SUPPORTED: &str = if cfg!(feature = "https") { "http:// and https://" } else { "http://" };
 
 impl Url {
     /// Takes a URL apart.
@@ -40,14 +45,26 @@ impl Url {
     /// # Errors
     /// [`Error::InvalidUrl`], [`Error::UnsupportedScheme`].
     pub fn parse(text: &str) -> Result<Url, Error> {
+        match Url::parse_any(text)? {
+            url if url.origin.secure => {
+                Err(Error::UnsupportedScheme { scheme: "https".into(), supported: "http://" })
+            }
+            url => Ok(url),
+        }
+    }
+
+    /// As [`Url::parse`], and `https` where it is spoken.
+    pub(crate) fn parse_any(text: &str) -> Result<Url, Error> {
         let invalid = |reason| Error::InvalidUrl { url: text.into(), reason };
         let uri: Uri = text.parse().map_err(|_| invalid("it is no URI"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(invalid("it is not absolute, as http://host/path is"));
         };
-        if scheme != "http" {
-            return Err(Error::UnsupportedScheme { scheme: scheme.into() });
+        let secure = scheme == "https";
+        if scheme != "http" && !(secure && cfg!(feature = "https")) {
+            return Err(Error::UnsupportedScheme { scheme: scheme.into(), supported: SUPPORTED });
         }
+        let usual_port = if secure { 443 } else { 80 };
         if authority.as_str().contains('@') {
             // RFC 9110 section 4.2.4: credentials in a URL end up in logs; send them in a header.
             return Err(invalid("a user name or password does not belong there"));
@@ -61,12 +78,12 @@ impl Url {
             Some((_, digits)) if !digits.ends_with(']') && !digits.is_empty() => {
                 digits.parse().map_err(|_| invalid("the port is no number up to 65535"))?
             }
-            _ => 80,
+            _ => usual_port,
         };
-        let authority = if port == 80 { host } else { format!("{host}:{port}") };
+        let authority = if port == usual_port { host } else { format!("{host}:{port}") };
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.starts_with('/') { target.into() } else { format!("/{target}") };
-        Ok(Url { origin: Arc::new(Origin { authority, port }), target })
+        Ok(Url { origin: Arc::new(Origin { authority, port, secure }), target })
     }
 
     /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is 80.
@@ -100,7 +117,7 @@ impl Origin {
         address::connect(self.host(), self.port, &self.authority, longest)
     }
 
-    fn host(&self) -> &str {
+    pub(crate) fn host(&self) -> &str {
         if let Some(inner) = self.authority.strip_prefix('[') {
             return inner.split(']').next().unwrap_or_default();
         }
@@ -137,6 +154,18 @@ mod tests {
         }
         let refusal = Url::parse("https://a/").unwrap_err().to_string();
         assert_eq!(refusal, "cannot speak https: only http:// URLs are supported");
+        let refusal = Url::parse_any("ftp://a/").unwrap_err().to_string();
+        assert!(refusal.starts_with("cannot speak ftp: only http://"), "{refusal}");
+    }
+
+    #[test]
+    #[cfg(feature = "https")]
+    fn each_scheme_has_its_own_port() {
+        let authority = |text: &str| Url::parse_any(text).unwrap().origin.authority.clone();
+        assert_eq!(authority("https://a:443/"), "a");
+        assert_eq!(authority("https://a:80/"), "a:80");
+        assert_eq!(authority("http://a:443/"), "a:443");
+        assert_ne!(Url::parse_any("https://a/").unwrap().origin, Url::parse_any("http://a/").unwrap().origin);
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Settings {
             return Err(invalid("it is no mysql:// URL"));
         };
         if scheme != "mysql" {
-            return Err(Error::UnsupportedScheme { scheme: scheme.into() });
+            return Err(Error::UnsupportedScheme { scheme: scheme.into(), supported: "mysql://" });
         }
         let (credentials, rest) = rest.rsplit_once('@').ok_or(invalid("the user is missing"))?;
         let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));

@@ -19,13 +19,18 @@ pub fn everywhere(test: fn()) {
 /// Runs a test on fibers, over both backends.
 pub fn on_fibers(test: impl Fn() + Copy + 'static) {
     for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
-        let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
-        let config = RuntimeConfig { reactor, stack_bytes: STACK_BYTES, ..RuntimeConfig::default() };
-        match Runtime::new(&config) {
-            Ok(runtime) => runtime.run(test).unwrap(),
-            Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
-            Err(error) => panic!("{error}"),
-        }
+        on_fibers_of(backend, test);
+    }
+}
+
+/// Runs a test on fibers over one backend, if the kernel allows it.
+pub fn on_fibers_of(backend: BackendChoice, test: impl Fn() + Copy + 'static) {
+    let reactor = ReactorConfig { backend, ..ReactorConfig::default() };
+    let config = RuntimeConfig { reactor, stack_bytes: STACK_BYTES, ..RuntimeConfig::default() };
+    match Runtime::new(&config) {
+        Ok(runtime) => runtime.run(test).unwrap(),
+        Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::variant::Variant;
 pub(crate) const BEHAVIOURS: &[Behaviour] = &[
     ("a_kill_and_a_restart_under_load", kill_and_restart, |_, service| service.tells),
     // Where a driver's call blocks a thread nothing ends it but the driver's own time-outs.
-    ("a_stop_and_a_resume_under_load", stop_and_resume, |variant, service| variant.parks() && service.tells),
+    ("a_stop_and_a_resume_under_load", stop_and_resume, |variant, service| {
+        service.tells && (variant.parks() || service.times_out)
+    }),
 ];
 
 /// Clients that ask for the service all the time.
@@ -50,11 +52,12 @@ impl Seen {
         });
     }
 
-    /// The other route goes on meanwhile.
-    fn wait_for_others(&self) {
+    /// The other route goes on meanwhile. Where all handlers can be in the service's route it comes in between them.
+    fn wait_for_others(&self, variant: &Variant) {
         let before = self.others.load(Ordering::Relaxed);
+        let wanted = if variant.at_once() > CLIENTS { 20 } else { 1 };
         wait_until("the other route answers", || {
-            (self.others.load(Ordering::Relaxed) >= before + 20).then_some(())
+            (self.others.load(Ordering::Relaxed) >= before + wanted).then_some(())
         });
     }
 }
@@ -141,7 +144,7 @@ fn kill_and_restart(variant: &'static Variant, service: &'static Service) {
         seen.wait_for_answers();
         service.instance().kill();
         seen.wait_for_errors();
-        seen.wait_for_others();
+        seen.wait_for_others(variant);
         service.instance().restart();
         seen.wait_for_answers();
     });
@@ -152,9 +155,9 @@ fn stop_and_resume(variant: &'static Variant, service: &'static Service) {
         seen.wait_for_answers();
         service.instance().pause();
         let resume = Resume(service);
-        seen.wait_for_others();
+        seen.wait_for_others(variant);
         seen.wait_for_errors();
-        seen.wait_for_others();
+        seen.wait_for_others(variant);
         drop(resume);
         seen.wait_for_answers();
     });

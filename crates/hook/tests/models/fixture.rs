@@ -19,6 +19,8 @@ pub(crate) const FIXTURE: &str = "TENFOLD_HOOK_FIXTURE";
 pub(crate) const CONNECTIONS_MAX: usize = 32;
 /// How long a request to a service may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a driver that has time-outs of its own waits for its service: all that ends a call that blocks a thread.
+const DRIVER_TIMEOUT: Duration = Duration::from_secs(1);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -38,6 +40,7 @@ pub(crate) fn main(settings: &str) -> ExitCode {
         .get("/mysql/{number}", (|Path(n): Path<u64>| ask(&MYSQL, n)).timeout(REQUEST_TIMEOUT))
         .get("/postgres/{number}", (|Path(n): Path<u64>| ask(&POSTGRES, n)).timeout(REQUEST_TIMEOUT))
         .get("/memcached/{number}", (|Path(n): Path<u64>| ask(&MEMCACHED, n)).timeout(REQUEST_TIMEOUT))
+        .get("/memcached-own/{number}", (|Path(n): Path<u64>| ask_own(n)).timeout(REQUEST_TIMEOUT))
         .get("/redis/wait/{ms}", |Path(ms): Path<u64>| wait(&REDIS, ms))
         .get("/mysql/wait/{ms}", |Path(ms): Path<u64>| wait(&MYSQL, ms))
         .get("/postgres/wait/{ms}", |Path(ms): Path<u64>| wait(&POSTGRES, ms))
@@ -125,7 +128,10 @@ impl Manager for Redis {
     type Error = Failure;
 
     fn connect(&self) -> std::result::Result<redis::Connection, Failure> {
-        Ok(redis::Client::open(url("redis"))?.get_connection()?)
+        let connection = redis::Client::open(url("redis"))?.get_connection_with_timeout(DRIVER_TIMEOUT)?;
+        connection.set_read_timeout(Some(DRIVER_TIMEOUT))?;
+        connection.set_write_timeout(Some(DRIVER_TIMEOUT))?;
+        Ok(connection)
     }
 
     fn name(&self) -> &str {
@@ -154,7 +160,11 @@ impl Manager for MySql {
     type Error = Failure;
 
     fn connect(&self) -> std::result::Result<mysql::Conn, Failure> {
-        Ok(mysql::Conn::new(mysql::Opts::from_url(&url("mysql"))?)?)
+        let options = mysql::OptsBuilder::from_opts(mysql::Opts::from_url(&url("mysql"))?)
+            .tcp_connect_timeout(Some(DRIVER_TIMEOUT))
+            .read_timeout(Some(DRIVER_TIMEOUT))
+            .write_timeout(Some(DRIVER_TIMEOUT));
+        Ok(mysql::Conn::new(options)?)
     }
 
     fn name(&self) -> &str {
@@ -230,5 +240,27 @@ impl Driver for Memcached {
 
     fn wait(_: &mut memcache::Client, _: u64) -> std::result::Result<(), Failure> {
         Err("memcached has no request that waits".into())
+    }
+}
+
+static OWN: LazyLock<tenfold_client::memcached::Client> = LazyLock::new(|| {
+    let address = url("memcached-own");
+    let address = address.trim_start_matches("memcache://").split('?').next().unwrap_or_default();
+    let client = tenfold_client::memcached::Client::builder(address).expect("it is an address");
+    client.reply_timeout(DRIVER_TIMEOUT).connect_timeout(DRIVER_TIMEOUT).build()
+});
+
+fn ask_own(number: u64) -> Result<String> {
+    // Other variants' servers ask for the same numbers at the same time.
+    let key = format!("own-{}-{number}", std::process::id());
+    let double = || -> std::result::Result<Option<u64>, tenfold_client::Error> {
+        OWN.set(&key, number.to_string(), None)?;
+        OWN.count(&key, i64::try_from(number).unwrap_or(i64::MAX))
+    };
+    match double() {
+        Ok(Some(double)) => Ok(double.to_string()),
+        // The server was started anew between the two.
+        Ok(None) => Err(Error::new(StatusCode::BAD_GATEWAY, "memcached has forgotten it")),
+        Err(error) => Err(Error::new(StatusCode::BAD_GATEWAY, format!("memcached: {error}"))),
     }
 }

@@ -1,7 +1,7 @@
 //! What happens to a call whose descriptor is closed or shut down meanwhile.
 
 use std::io::{Read, Write};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, IntoRawFd, RawFd};
 
 use crate::common::{everywhere, on_fibers};
 use crate::{checked, errno, pair, while_waiting};
@@ -27,6 +27,19 @@ fn closing_a_descriptor_ends_its_waiters_calls() {
         );
         assert_eq!(errno(result), libc::EBADF);
         assert_eq!(reader.read(&mut [0]).unwrap(), 1);
+    });
+}
+
+#[test]
+fn closing_a_range_of_descriptors_ends_its_waiters_calls() {
+    on_fibers(|| {
+        let (one, _other) = pair();
+        let fd = one.into_raw_fd();
+        let close = || {
+            // SAFETY: the range is the one descriptor that was given up above.
+            assert_eq!(unsafe { libc::close_range(fd as u32, fd as u32, 0) }, 0);
+        };
+        assert_eq!(errno(while_waiting(|| checked(unsafe_recv(fd)), close)), libc::EBADF);
     });
 }
 

@@ -2,7 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use tenfold_runtime::{spawn, yield_now};
@@ -43,6 +44,27 @@ fn the_sockets_own_timeouts_end_a_wait_as_the_kernel_would() {
         assert_eq!(one.write(&body).unwrap_err().kind(), ErrorKind::WouldBlock);
         other.write_all(b"x").unwrap();
         assert_eq!(one.read(&mut [0]).unwrap(), 1);
+    });
+}
+
+/// Why `dup`, `fcntl`, `ioctl` and `setsockopt` need no hooks: what they have set is asked of the kernel.
+#[test]
+fn what_was_set_through_a_duplicate_counts() {
+    everywhere(|| {
+        let (mut one, _other) = pair();
+        // SAFETY: takes a number; the new one is owned here alone.
+        let copy = unsafe { OwnedFd::from_raw_fd(libc::dup(one.as_raw_fd())) };
+        UnixStream::from(copy.try_clone().unwrap()).set_read_timeout(Some(SHORT)).unwrap();
+        let started = Instant::now();
+        assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+        assert!(started.elapsed() >= SHORT, "it has waited");
+        for on in [1, 0] {
+            // SAFETY: FIONBIO reads an int, which is ours.
+            assert_eq!(unsafe { libc::ioctl(copy.as_raw_fd(), libc::FIONBIO, &raw const on) }, 0);
+            let started = Instant::now();
+            assert_eq!(one.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
+            assert!(on == 1 || started.elapsed() >= SHORT, "blocking again, it has waited");
+        }
     });
 }
 

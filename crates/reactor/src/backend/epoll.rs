@@ -273,6 +273,10 @@ impl Backend for EpollBackend {
         false
     }
 
+    fn connects(&self) -> bool {
+        false
+    }
+
     unsafe fn submit(&mut self, op: RawOp, slot: *const Slot) {
         if matches!(op, RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. }) {
             // epoll cannot wait for files (epoll_ctl(2), EPERM): done here and now. Callers who mind ask `does_files`
@@ -280,6 +284,10 @@ impl Backend for EpollBackend {
             // SAFETY: I1.
             let result = unsafe { perform_file(op) };
             self.finished.push_back(Finished::Slot(slot, result));
+            return;
+        }
+        if matches!(op, RawOp::Connect { .. }) {
+            self.finished.push_back(Finished::Slot(slot, -Errno::OPNOTSUPP.raw_os_error()));
             return;
         }
         let fd = op.fd();
@@ -437,6 +445,7 @@ unsafe fn perform(op: RawOp, bits: u32) -> Option<i32> {
             let hit = bits & (wanted | POLLERR | POLLHUP);
             return (hit != 0).then_some(hit as i32);
         }
+        RawOp::Connect { .. } => unreachable!("this backend does not connect"),
         RawOp::ReadAt { .. } | RawOp::WriteAt { .. } | RawOp::Fsync { .. } => {
             unreachable!("file operations never wait in the table")
         }

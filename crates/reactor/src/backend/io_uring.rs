@@ -157,6 +157,10 @@ impl Backend for IoUringBackend {
         true
     }
 
+    fn connects(&self) -> bool {
+        true
+    }
+
     unsafe fn submit(&mut self, op: RawOp, slot: *const Slot) {
         let entry = match op {
             RawOp::Recv { fd, buf, len } => {
@@ -168,6 +172,7 @@ impl Backend for IoUringBackend {
             RawOp::Poll { fd, bits } | RawOp::PollForeign { fd, bits } => {
                 opcode::PollAdd::new(Fd(fd), bits).build()
             }
+            RawOp::Connect { fd, address, len } => opcode::Connect::new(Fd(fd), address.cast(), len).build(),
             RawOp::ReadAt { fd, buf, len, offset } => {
                 opcode::Read::new(Fd(fd), buf, len).offset(offset).build()
             }

@@ -1,6 +1,7 @@
 //! One client's connection: what is kept of it between requests, and how it is read and written.
 
 use std::io::{self, IoSlice};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use std::time::{Duration, Instant};
 use tenfold_http::h1::Exchange;
 use tenfold_runtime::feed::{self, FeedId};
 use tenfold_runtime::net::TcpStream;
-use tenfold_runtime::{park, turn_now};
+use tenfold_runtime::park::{self, WatchedPeer};
+use tenfold_runtime::turn_now;
 use tenfold_scoreboard::Stage;
 
 use crate::drive::sight::{Dawn, within};
@@ -134,6 +136,13 @@ impl Connection {
                 self.write_rest(second)
             }
         }
+    }
+
+    /// Runs what the client waits for: once it is gone, the waits of `f` are cancelled.
+    #[inline]
+    pub(crate) fn for_client<R>(&self, f: impl FnOnce() -> R) -> R {
+        let end_counts = self.service.bounds.cancel_on_half_close;
+        park::for_peer(WatchedPeer::new(self.stream.socket().as_fd(), end_counts), f)
     }
 
     /// Writes what there is room for of an answer that the end of the connection follows at once.

@@ -130,7 +130,7 @@ impl Turn<'_> {
             None => None,
             Some(gate) => {
                 let entering = || enter(gate, self.conn, self.deadline, self.output, self.account);
-                match deadline::within(self.deadline, entering)? {
+                match self.conn.for_client(|| deadline::within(self.deadline, entering))? {
                     Ok(place) => Some(place),
                     Err(overflow) => return self.overflow(lane, overflow),
                 }
@@ -261,11 +261,7 @@ impl Turn<'_> {
             let inline = inline && !route.handler().is_async();
             let call = || service.router.answer_into(&mut cx, &mut response);
             let call = || deadline::watched(self.deadline, route.pattern(), self.request, call);
-            if inline {
-                park::inline(call);
-            } else {
-                call();
-            }
+            self.conn.for_client(|| if inline { park::inline(call) } else { call() });
         }
         sight::enter(self.account, Stage::Render);
         if park::waits() != waits_before {
@@ -299,7 +295,11 @@ impl Turn<'_> {
         let status = response.status();
         tally.response(status);
         let body_bytes = response.body().length().unwrap_or(0);
-        let sent = answer(conn, output, asked, response, inline)?;
+        let sent = if is_streamed(response) {
+            conn.for_client(|| answer(conn, output, asked, response, inline))?
+        } else {
+            answer(conn, output, asked, response, inline)?
+        };
         if let Some(started) = started {
             log_access(conn, view, started, route, (status, body_bytes));
         }

@@ -1,6 +1,10 @@
 //! Clients that vanish at any point: nothing of theirs is left, and nobody else notices.
 
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tenfold_testkit::{Client, PATIENCE};
 
 use crate::held::Held;
 use crate::variant::{Variant, status, wait_until_alone};
@@ -13,6 +17,10 @@ behaviours![
     while_the_handler_waits,
     between_requests,
     a_thousand_vanish_at_once_and_everything_goes_on,
+    a_reset_cancels_the_whole_tree_down_to_its_sockets,
+    a_reset_cancels_what_an_answers_body_waits_for,
+    a_reset_cancels_who_waits_for_a_place only |variant| variant.serves_many(),
+    an_end_cancels_the_tree_where_that_was_asked_for,
 ];
 
 /// Has clients do something and vanish, several times, and expects that nothing of them is left.
@@ -91,4 +99,80 @@ fn a_thousand_vanish_at_once_and_everything_goes_on(variant: &'static Variant) {
             };
         }
     });
+}
+
+/// Who is called by `/tree`, and says nothing.
+struct Silent(TcpListener);
+
+impl Silent {
+    fn new() -> Silent {
+        Silent(TcpListener::bind("127.0.0.1:0").expect("a port is free"))
+    }
+
+    fn request(&self, client: &mut Client, path: &str) {
+        client.send_get(&format!("/{path}/{}", self.0.local_addr().expect("it is bound").port()));
+    }
+
+    /// The three calls of one request.
+    fn calls(&self) -> Vec<TcpStream> {
+        (0..3).map(|_| self.0.accept().expect("it calls").0).collect()
+    }
+}
+
+/// Expects that whoever has called hangs up.
+#[track_caller]
+fn expect_hung_up(calls: Vec<TcpStream>) {
+    for mut call in calls {
+        call.set_read_timeout(Some(PATIENCE)).expect("it is a time");
+        let got = call.read(&mut [0]);
+        assert!(matches!(got, Ok(0)), "a call goes on although nobody waits for it: {got:?}");
+    }
+}
+
+fn a_reset_cancels_the_whole_tree_down_to_its_sockets(variant: &'static Variant) {
+    let silent = Silent::new();
+    vanish(variant, |turn| {
+        let mut client = variant.server().client();
+        if turn % 2 == 1 {
+            // A connection that has rested is read by the loop itself.
+            client.get("/hello").expect(200);
+        }
+        silent.request(&mut client, "tree");
+        let calls = silent.calls();
+        client.reset();
+        expect_hung_up(calls);
+    });
+}
+
+fn a_reset_cancels_what_an_answers_body_waits_for(variant: &'static Variant) {
+    let silent = Silent::new();
+    vanish(variant, |_| {
+        let mut client = variant.server().client();
+        silent.request(&mut client, "tree-behind-a-head");
+        let calls = silent.calls();
+        client.wait_for_bytes(1);
+        client.reset();
+        expect_hung_up(calls);
+    });
+}
+
+fn a_reset_cancels_who_waits_for_a_place(variant: &'static Variant) {
+    let mut first = Held::begin(variant.server(), "/narrow/hold");
+    let second = Held::send(variant.server(), "/narrow/hold");
+    let waiting = || status(variant.server()).connections_open;
+    tenfold_testkit::wait_until("both are there", || (waiting() == 3).then_some(()));
+    second.into_client().reset();
+    tenfold_testkit::wait_until("the second has left the line", || (waiting() == 2).then_some(()));
+    first.client().send("go").read_response().expect_text(200, "held go");
+}
+
+fn an_end_cancels_the_tree_where_that_was_asked_for(variant: &'static Variant) {
+    let silent = Silent::new();
+    let server = variant.start("", "cancel_on_half_close = true");
+    let mut client = server.client();
+    silent.request(&mut client, "tree");
+    let calls = silent.calls();
+    client.half_close();
+    expect_hung_up(calls);
+    client.read_to_end_or_reset();
 }

@@ -58,6 +58,8 @@ fn app() -> App {
         .get("/spin/{ms}", spin)
         .get("/block/{ms}", block)
         .get("/peer-that-is-silent", wait_for_a_peer.timeout(Duration::from_millis(100)))
+        .get("/tree/{port}", silent_tree.timeout(Duration::MAX))
+        .get("/tree-behind-a-head/{port}", tree_behind_a_head.timeout(Duration::MAX))
         .post("/patient-hold", hold.timeout(Duration::MAX))
         .post("/async-hold", async |body: Body| hold(body));
     health(bodies(lanes(failures(app))))
@@ -232,6 +234,40 @@ fn wait_for_a_peer() -> Result<&'static str> {
     let stream = tenfold_runtime::net::TcpStream::connect(listener.local_addr()?)?;
     stream.read_until(&mut [0], None)?;
     Ok("it spoke")
+}
+
+/// Reads from three peers that say nothing, side by side and one level further down, until this is cancelled.
+fn tree(port: u16) -> io::Result<String> {
+    let connection = || {
+        let stream = tenfold_runtime::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream.read_until(&mut [0], None)
+    };
+    let outcomes = tenfold_runtime::scope(|outer| {
+        let near = outer.spawn(connection);
+        let far = outer.spawn(|| {
+            tenfold_runtime::scope(|inner| {
+                let far = [inner.spawn(connection), inner.spawn(connection)];
+                far.map(|child| child.join())
+            })
+        });
+        let far = far.join()?;
+        [near.join()].into_iter().chain(far).collect::<std::result::Result<Vec<_>, _>>()
+    });
+    let outcomes = outcomes.map_err(|_| tenfold_runtime::park::cancelled())?;
+    outcomes.into_iter().collect::<io::Result<Vec<usize>>>().map(|_| "they spoke".into())
+}
+
+fn silent_tree(Path(port): Path<u16>) -> Result<String> {
+    Ok(tree(port)?)
+}
+
+/// An answer whose body waits.
+fn tree_behind_a_head(Path(port): Path<u16>) -> Body {
+    Body::producer(move |out| {
+        out.write_all(b"a beginning")?;
+        out.flush()?;
+        tree(port).map(drop)
+    })
 }
 
 async fn async_sleep(Path(ms): Path<u64>) -> String {

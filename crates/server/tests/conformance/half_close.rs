@@ -5,6 +5,7 @@ use crate::variant::{Variant, wait_until_alone};
 
 behaviours![
     who_has_said_everything_still_gets_its_answers,
+    an_end_during_a_long_wait_cancels_nothing,
     an_end_during_the_handler_does_not_lose_the_answer,
     an_end_within_a_head_ends_the_connection,
     an_end_within_a_body_reaches_the_handler,
@@ -18,6 +19,14 @@ fn who_has_said_everything_still_gets_its_answers(variant: &'static Variant) {
     client.read_response().expect_text(200, "user 1");
     client.read_response().expect_text(200, "slept");
     assert_eq!(client.read_response().expect(200).body.len(), 300_000);
+    client.expect_end();
+}
+
+/// Long enough for a loop to have asked several times whether the client is still there.
+fn an_end_during_a_long_wait_cancels_nothing(variant: &'static Variant) {
+    let mut client = variant.server().client();
+    client.send_get("/sleep/600").half_close();
+    client.read_response().expect_text(200, "slept");
     client.expect_end();
 }
 

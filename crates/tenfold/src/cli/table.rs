@@ -17,8 +17,8 @@ pub(crate) fn models() -> String {
         text.push_str(&format!("{:a$}  {:b$}  {:c$}  {}\n", row[0], row[1], row[2], row[3]));
     }
     text.push_str(
-        "\nDeadlines: at the soft one (limits.request_timeout_secs) all waits of a request fail. What that cannot cancel,\n\
-         and what happens then at the hard one (limits.request_overrun_secs later):\n\n",
+        "\nDeadlines: at the soft one (limits.request_timeout_secs) all waits of a request fail, and when its client has gone.\n\
+         What that cannot cancel, and what happens then at the hard one (limits.request_overrun_secs later):\n\n",
     );
     for model in MODELS {
         let (name, overrun) = (model.name(), model.facts(&Settings::default()).overrun.text());
