@@ -42,6 +42,8 @@ mod registry;
 mod runner;
 mod user_tx;
 
+mod page;
+
 pub mod keeper;
 mod store;
 pub mod wire;

@@ -92,6 +92,7 @@ fn app() -> App {
         .post("/many/{count}", many)
         .post("/batch/{count}", batch)
         .post("/order/{item}/{end}", order)
+        .jobs_page("/jobs")
         .get("/job/{id}", |Path(id): Path<String>, jobs: Jobs| -> Result<_> { Ok(Json(jobs.look_up(&id)?)) })
         .post("/ask", |jobs: Jobs, Json(ask): Json<Ask>| -> Result<_> { Ok(Json(jobs.ask(&ask)?)) })
         .get("/pid", || std::process::id().to_string());
