@@ -11,6 +11,7 @@ use crate::cron::Cron;
 use crate::handler::JobHandler;
 use crate::jobs::Jobs;
 use crate::keeper;
+use crate::page;
 use crate::queue::Queue;
 use crate::registry::{Job, Registry};
 use crate::runner::Runner;
@@ -46,6 +47,10 @@ pub trait AppJobs {
 
     /// Sets the rules of a queue.
     fn queue(self, queue: Queue) -> App;
+
+    /// Serves a page under this path, to look at queues and jobs and to step in. It asks nobody who they are: put it where only
+    /// the right people come.
+    fn jobs_page(self, path: &str) -> App;
 
     /// Runs `handler` at each multiple of `period` (since 1970, so that a restart moves nothing): never early, once for the
     /// whole service, and once for all times that passed while nothing ran. Its jobs are named after the function.
@@ -101,6 +106,11 @@ impl AppJobs for App {
             part.fail(format!("there are two queues of the name {name:?}"));
         }
         self
+    }
+
+    fn jobs_page(mut self, path: &str) -> App {
+        self.part::<JobsPart>();
+        page::add(self, path)
     }
 
     fn every<M: 'static>(mut self, period: Duration, handler: impl JobHandler<M>) -> App {

@@ -8,8 +8,8 @@ use tenfold_server::StateMap;
 
 use crate::handler::JobError;
 use crate::jobs::Jobs;
-use crate::once::OnceIn;
 use crate::store::Desk;
+use crate::user_tx::UserTx;
 use crate::wire::Lease;
 
 /// A running job, seen by its handler.
@@ -73,8 +73,8 @@ impl JobCx {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn once<T: OnceIn>(&self, tx: &mut T) -> Result<(), JobError> {
-        match tx.mark(&self.lease.id)? {
+    pub fn once(&self, tx: &mut impl UserTx) -> Result<(), JobError> {
+        match tx.insert_new("tenfold_once", &["id"], &[&self.lease.id])? {
             true => Ok(()),
             false => Err(JobError::already_done()),
         }

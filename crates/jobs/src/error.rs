@@ -54,6 +54,9 @@ pub enum Error {
     /// The payload has no form in JSON.
     #[error("a job's payload cannot be JSON")]
     Payload(#[from] serde_json::Error),
+    /// The application's own database, in a transaction that jobs take part in.
+    #[error("the database of the transaction")]
+    Database(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The store refuses, for this reason.
     #[error("{0}")]
     Refused(String),
@@ -63,6 +66,10 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn database<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
+        Error::Database(Box::new(error))
+    }
+
     pub(crate) fn unavailable(reason: impl Into<String>) -> Error {
         let busy = Busy::new("try again in a moment", Duration::from_secs(1));
         Error::Unavailable { reason: reason.into(), busy }

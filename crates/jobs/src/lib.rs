@@ -37,8 +37,12 @@ mod queue;
 mod cx;
 mod handler;
 pub mod once;
+pub mod outbox;
 mod registry;
 mod runner;
+mod user_tx;
+
+mod page;
 
 pub mod keeper;
 mod store;
@@ -58,4 +62,5 @@ pub use handler::{
 };
 pub use jobs::{Batch, Draft, Jobs};
 pub use queue::{OnFull, Queue, Workers};
+pub use user_tx::UserTx;
 pub use wire::{Ask, Misfire};

@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use tenfold_jobs::{
-    AppJobs, Ask, Backoff, JobCx, JobError, JobHandler, JobResult, Jobs, Misfire, OnFull, Queue,
+    AppJobs, Ask, Backoff, JobCx, JobError, JobHandler, JobResult, Jobs, Misfire, OnFull, Queue, outbox,
 };
 use tenfold_server::runtime::try_sleep;
-use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, serve};
+use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, State, serve};
 
 /// Set in the environment of a server process; its value is the settings in TOML.
 pub(crate) const FIXTURE: &str = "TENFOLD_JOBS_FIXTURE";
@@ -91,15 +91,16 @@ fn app() -> App {
         .post("/enqueue/{name}", enqueue)
         .post("/many/{count}", many)
         .post("/batch/{count}", batch)
+        .post("/order/{item}/{end}", order)
+        .jobs_page("/jobs")
         .get("/job/{id}", |Path(id): Path<String>, jobs: Jobs| -> Result<_> { Ok(Json(jobs.look_up(&id)?)) })
         .post("/ask", |jobs: Jobs, Json(ask): Json<Ask>| -> Result<_> { Ok(Json(jobs.ask(&ask)?)) })
         .get("/pid", || std::process::id().to_string());
     match std::env::var_os(SCHEDULES) {
-        Some(_) => app.every(Duration::from_millis(100), tick).cron(
-            "* * * * * *",
-            Misfire::Once,
-            |cx: &JobCx, (): ()| write(cx, "cron"),
-        ),
+        Some(_) => app
+            .every(Duration::from_millis(100), tick)
+            .every(Duration::from_millis(50), forward.queue("outbox"))
+            .cron("* * * * * *", Misfire::Once, |cx: &JobCx, (): ()| write(cx, "cron")),
         None => app,
     }
 }
@@ -139,6 +140,28 @@ fn batch(Path(count): Path<u32>, jobs: Jobs) -> Result<String> {
     }
     let last = Note { text: "last".into(), ..Note::default() };
     Ok(batch.then("note", &last)?.send()?.len().to_string())
+}
+
+/// An order and its job, in one transaction that is committed or not.
+fn order(
+    Path((item, end)): Path<(String, String)>,
+    State(Directory(directory)): State<Directory>,
+    jobs: Jobs,
+) -> Result<String> {
+    let mut database = rusqlite::Connection::open(directory.join("effects.db"))?;
+    let mut tx = database.transaction()?;
+    tx.execute("insert into effect (text) values (?)", [&item])?;
+    let id = jobs.enqueue_tx(&mut tx, "note", &Note { text: item, ..Note::default() })?;
+    if end == "commit" {
+        tx.commit()?;
+    }
+    Ok(id)
+}
+
+fn forward(cx: &JobCx, (): ()) -> JobResult {
+    let mut database = rusqlite::Connection::open(cx.state::<Directory>()?.0.join("effects.db"))?;
+    outbox::forward(cx.jobs(), &mut database)?;
+    Ok(())
 }
 
 fn note(cx: &JobCx, note: Note) -> JobResult {
@@ -192,7 +215,7 @@ pub(crate) fn now_us() -> u64 {
 /// Whether this is a directory that a fixture could serve from.
 pub(crate) fn prepare(directory: &std::path::Path) {
     let database = rusqlite::Connection::open(directory.join("effects.db")).expect("a database");
-    let sql =
-        format!("pragma journal_mode = wal; create table effect (text text); {};", tenfold_jobs::once::SQL);
+    let (once, outbox) = (tenfold_jobs::once::SQL, tenfold_jobs::outbox::SQL);
+    let sql = format!("pragma journal_mode = wal; create table effect (text text); {once}; {outbox};");
     database.execute_batch(&sql).expect("tables");
 }

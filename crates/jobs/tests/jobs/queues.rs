@@ -31,6 +31,7 @@ pub(crate) fn cases() -> Vec<Case> {
             Case::new("a_job_is_cancelled_while_it_waits_and_while_it_runs", cancelled),
             Case::new("a_queue_that_drains_takes_nothing_in", drained),
             Case::new("a_payload_has_its_bound", payload),
+            Case::new("the_page_shows_jobs_and_steps_in", page),
         ])
         .collect()
 }
@@ -232,6 +233,30 @@ fn drained() {
     site.note("note", "after");
     site.wait_for("end after");
     assert!(site.texts().contains(&"end before".to_owned()));
+}
+
+fn page() {
+    let site = Site::start(SETTINGS);
+    let mut client = site.client();
+    assert!(client.get("/jobs").expect(200).text().contains(">default</a>"));
+    client.post("/jobs/step?what=pause&queue=default", "").expect(303);
+    let id = site.note("note?id=%3Cb%3E", "a");
+    assert_eq!(id, "<b>");
+    let list = client.get("/jobs/list?queue=default").expect(200).text();
+    assert!(list.contains("/jobs/job/%3Cb%3E\">&lt;b&gt;</a>") && list.contains("waiting"), "{list}");
+    let shown = client.get("/jobs/job/%3Cb%3E").expect(200).text();
+    assert!(shown.contains("<button>cancel</button>"), "{shown}");
+    client.get("/jobs/job/nobody").expect(404);
+    let foreign = "POST /jobs/step?what=cancel&id=%3Cb%3E HTTP/1.1\r\nHost: t\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n";
+    client.send(foreign).read_response().expect(403);
+    client.post("/jobs/step?what=explode&queue=default", "").expect(400);
+    client.post("/jobs/step?what=retry", "").expect(400);
+    client.post("/jobs/step?what=cancel&id=%3Cb%3E", "").expect(303);
+    client.post("/jobs/step?what=cancel&id=%3Cb%3E", "").expect(409);
+    client.post("/jobs/step?what=resume&queue=default", "").expect(303);
+    site.note("note", "after");
+    site.wait_for("end after");
+    assert!(!site.texts().contains(&"end a".to_owned()));
 }
 
 fn payload() {
