@@ -2,6 +2,7 @@
 //! that does so with the unmodified `redis` crate:
 //! `REDIS_URL=redis://127.0.0.1:6379 cargo run --release --example redis_route -- serve --model fiber --workers 1`.
 
+use tenfold::Error;
 use tenfold::client::pool::{Manager, Pool, PoolOptions};
 use tenfold::client::redis::{Client, Command};
 use tenfold::prelude::*;
@@ -11,10 +12,10 @@ struct Driver(redis::Client);
 
 impl Manager for Driver {
     type Connection = redis::Connection;
-    type Error = redis::RedisError;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
 
-    fn connect(&self) -> Result<redis::Connection, redis::RedisError> {
-        self.0.get_connection()
+    fn connect(&self) -> Result<redis::Connection, Self::Error> {
+        Ok(self.0.get_connection()?)
     }
 
     fn name(&self) -> &str {
@@ -46,7 +47,7 @@ fn pooled(State(redis): State<Client>) -> tenfold::Result<String> {
 }
 
 fn driver(State(pool): State<Pool<Driver>>) -> tenfold::Result<String> {
-    let mut connection = pool.get()?;
+    let mut connection = pool.get().map_err(Error::internal)?;
     let greeting: Option<String> = redis::cmd("GET").arg("greeting").query(&mut *connection)?;
     Ok(greeting.unwrap_or_default())
 }
