@@ -67,12 +67,14 @@ unsafe fn connect_parking(fd: c_int, address: *const sockaddr, len: socklen_t) -
     }
     let blocking = flags as c_int & libc::O_NONBLOCK == 0;
     let until = Side::Write.until(fd);
-    if blocking && let Some(result) = unsafe { connect_by_the_loop(fd, address, len, until) } {
-        return match result {
+    if blocking {
+        // SAFETY: the caller's promise.
+        match unsafe { connect_by_the_loop(fd, address, len, until) } {
             // An earlier connect, that was given up, is still under way; a blocking one joins it.
-            result if result == failure(libc::EALREADY) => join(fd, until),
-            result => result,
-        };
+            Some(result) if result == failure(libc::EALREADY) => return join(fd, until),
+            Some(result) => return result,
+            None => {}
+        }
     }
     // SAFETY: as above.
     let set = |flags: Raw| unsafe { syscall!(SYS_fcntl, fd, libc::F_SETFL, flags) };

@@ -23,7 +23,7 @@ fn main() -> tenfold::Result<()> {
     };
     // Who comes when all connections are taken waits in the lane's line, and is refused at once when that takes too long:
     // pages that are begun have their connections. Without the bound a rate that is too high makes all pages late.
-    let pages = number("PAGES", 60);
+    let pages = number("PAGES", 80);
     let lane = Lane::default().at_once(pages).queue(256).wait(ms(100)).target(ms(20)).interval(ms(100));
     App::new()
         .state_with(move || {

@@ -21,6 +21,15 @@ struct Redis {
     free: RefCell<Vec<MultiplexedConnection>>,
 }
 
+/// Goes back also when its request is dropped, as hyper does when a client goes away.
+struct Borrowed<'a>(Option<MultiplexedConnection>, &'a RefCell<Vec<MultiplexedConnection>>);
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        self.1.borrow_mut().extend(self.0.take());
+    }
+}
+
 fn main() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     tokio::task::LocalSet::new().block_on(&runtime, serve());
@@ -30,12 +39,11 @@ async fn serve() {
     let url = std::env::var("REDIS_URL").expect("REDIS_URL");
     let client = redis::Client::open(url).expect("a URL");
     let shared = client.get_multiplexed_async_connection().await.expect("redis");
-    let free = RefCell::default();
+    let mut free = Vec::new();
     for _ in 0..CONNECTIONS {
-        let connection = client.get_multiplexed_async_connection().await.expect("redis");
-        RefCell::borrow_mut(&free).push(connection);
+        free.push(client.get_multiplexed_async_connection().await.expect("redis"));
     }
-    let redis = Rc::new(Redis { shared, free });
+    let redis = Rc::new(Redis { shared, free: RefCell::new(free) });
     let listener = peers::listener();
     listener.set_nonblocking(true).expect("non-blocking");
     let listener = tokio::net::TcpListener::from_std(listener).expect("a reactor");
@@ -58,10 +66,9 @@ async fn answer(redis: Rc<Redis>, request: Request<Incoming>) -> Result<Response
         "/redis-pooled" => {
             let connection = redis.free.borrow_mut().pop();
             match connection {
-                Some(mut connection) => {
-                    let greeting = connection.get("greeting").await.ok();
-                    redis.free.borrow_mut().push(connection);
-                    greeting
+                Some(connection) => {
+                    let mut borrowed = Borrowed(Some(connection), &redis.free);
+                    borrowed.0.as_mut().expect("until it is dropped").get("greeting").await.ok()
                 }
                 None => None,
             }

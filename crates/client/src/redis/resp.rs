@@ -155,7 +155,8 @@ impl<'a> Reader<'a> {
             if rest.len() > self.bytes_max {
                 return Err(Stop::Malformed("a line is longer than allowed"));
             }
-            return Err(Stop::Missing(if rest.is_empty() { 4 } else { 1 }));
+            // The shortest reply is a type and the end of its line: RESP3's nothing, or an empty text.
+            return Err(Stop::Missing(if rest.is_empty() { 3 } else { 1 }));
         };
         let line = rest[..end].strip_suffix(b"\r").ok_or(Stop::Malformed("a line does not end in CR LF"))?;
         self.at += end + 1;
@@ -218,6 +219,7 @@ mod tests {
             }
         }
         assert_eq!(parse(b"$1000\r\nab", 1 << 20), Ok(Parsed::Missing(1000)));
+        assert_eq!(parse(b"", 1 << 20), Ok(Parsed::Missing(3)), "`_` and an end of line are a reply");
     }
 
     #[test]

@@ -75,6 +75,10 @@ impl Variant {
         self.model.facts(&self.settings())
     }
 
+    pub(crate) fn threads_max(&self) -> usize {
+        self.facts().threads_max
+    }
+
     /// Requests that can be with a service at the same time.
     pub(crate) fn at_once(&self) -> usize {
         self.facts().at_once.unwrap_or(CONNECTIONS_MAX).min(CONNECTIONS_MAX)

@@ -39,6 +39,8 @@ impl Model for EventPool {
         let facts = loops::facts(settings);
         Facts {
             threads_max: facts.threads_max + threads,
+            // Each thread keeps the descriptor that it is woken by while it watches its client.
+            descriptors_max: facts.descriptors_max + threads,
             at_once: Some(threads),
             parallel_handlers: true,
             ..facts

@@ -42,7 +42,8 @@ impl Model for Pool {
             threads_max: threads + 2,
             processes: 0,
             at_once: Some(threads),
-            descriptors_max: threads + 32,
+            // Each thread keeps the descriptor that it is woken by while it watches its client.
+            descriptors_max: 2 * threads + 32,
             parallel_handlers: true,
             overrun: Overrun::Replace,
         }

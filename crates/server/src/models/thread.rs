@@ -51,7 +51,8 @@ impl Model for Thread {
             threads_max: threads + 3,
             processes: 0,
             at_once: Some(threads),
-            descriptors_max: threads + 32,
+            // Each thread keeps the descriptor that it is woken by while it watches its client.
+            descriptors_max: 2 * threads + 32,
             parallel_handlers: true,
             overrun: Overrun::Replace,
         }
