@@ -17,7 +17,7 @@ mod traffic;
 pub use client::{Client, PATIENCE};
 pub use harness::{Case, Options, run};
 pub use memory::{Memory, PeakWatch, descendants, memory_of_tree};
-pub use process::{Exit, ServerProcess, kill_remaining, signal_process, wait_until};
+pub use process::{Exit, ServerProcess, is_frozen, kill_remaining, signal_process, wait_until};
 pub use response::{ResponseReader, TestResponse};
 pub use rustix::process::Signal;
 pub use traffic::{Counted, Traffic};

@@ -171,6 +171,15 @@ pub fn signal_process(pid: u32, signal: Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Whether all threads of a process are stopped by a signal (proc(5), `stat`), or it has ended.
+pub fn is_frozen(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().filter_map(Result::ok);
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
+        // After the name, which may hold anything.
+        stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with(['T', 'Z', 'X']))
+    })
+}
+
 /// Kills every server that this process has started and that is still alive: for the end of a run in which a test hangs,
 /// because nothing is dropped then.
 pub fn kill_remaining() {

@@ -12,7 +12,7 @@ use std::time::Instant;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Slot, Stage, TimesReading};
-use tenfold_testkit::{Client, ServerProcess, signal_process, wait_until};
+use tenfold_testkit::{Client, ServerProcess, is_frozen, signal_process, wait_until};
 
 use crate::held::Held;
 use crate::variant::Variant;
@@ -125,12 +125,6 @@ impl Drop for Watched {
             let _ = std::fs::remove_file(self.file.with_extension(extension));
         }
     }
-}
-
-/// Whether a process is stopped by a signal (proc(5), `stat`).
-fn is_frozen(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
 }
 
 fn a_sleep_is_waiting_and_a_computation_is_running(variant: &'static Variant) {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::memory::descendants;
-use crate::process::signal_process;
+use crate::process::{is_frozen, signal_process, wait_until};
 
 /// How long a service may take to start; a database writes its system tables first, and the machine may be busy.
 const START_PATIENCE: Duration = Duration::from_secs(60);
@@ -128,14 +128,22 @@ impl Instance {
         }
     }
 
-    /// Stops all its processes where they are: its port goes on to accept, and nobody answers.
+    /// Stops all its processes where they are: its port goes on to accept, and nobody answers. Returns when all have stopped:
+    /// one that runs on another processor goes on for a moment after the signal.
+    ///
+    /// # Panics
+    /// When one does not stop.
+    #[track_caller]
     pub fn pause(&self) {
-        self.signal_all(Signal::STOP);
+        let stopped = self.signal_all(Signal::STOP);
+        wait_until("all processes of the service have stopped", || {
+            stopped.iter().copied().all(is_frozen).then_some(())
+        });
     }
 
     /// Lets a paused one go on.
     pub fn resume(&self) {
-        self.signal_all(Signal::CONT);
+        drop(self.signal_all(Signal::CONT));
     }
 
     /// Kills it, if it runs, and starts it on the same port and with the same data.
@@ -148,12 +156,14 @@ impl Instance {
         assert!(self.try_launch(), "{} does not start again:\n{}", self.recipe.name, self.log());
     }
 
-    fn signal_all(&self, signal: Signal) {
-        let Some(process) = lock(&self.child).as_ref().map(Child::id) else { return };
+    /// Which processes it was sent to.
+    fn signal_all(&self, signal: Signal) -> Vec<u32> {
+        let Some(process) = lock(&self.child).as_ref().map(Child::id) else { return Vec::new() };
         signal_process(process, signal);
-        for process in descendants(process) {
-            signal_process(process, signal);
-        }
+        let mut processes = descendants(process);
+        processes.iter().for_each(|process| signal_process(*process, signal));
+        processes.push(process);
+        processes
     }
 
     /// Whether it runs and answers now; false when it has ended by itself.
