@@ -51,8 +51,9 @@ impl Model for Thread {
             threads_max: threads + 3,
             processes: 0,
             at_once: Some(threads),
-            // Each thread keeps the descriptor that it is woken by while it watches its client.
-            descriptors_max: 2 * threads + 32,
+            // A thread that watches its client while it waits takes one more to be woken by, if there is one; else it looks
+            // every 5 ms.
+            descriptors_max: threads + 32,
             parallel_handlers: true,
             overrun: Overrun::Replace,
         }
