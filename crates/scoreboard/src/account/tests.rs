@@ -3,6 +3,7 @@
 use std::sync::atomic::AtomicBool;
 
 use super::*;
+use crate::times::Times;
 
 #[test]
 fn time_goes_to_the_stage_the_cause_or_the_queue() {
