@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 
 use tenfold_testkit::wait_until;
 
@@ -9,24 +10,34 @@ use super::site::Site;
 
 const PAGE: &str = include_str!("../../../../docs/operations.md");
 
+const SETTINGS: &str = "model = 'fiber'\nstatus = '127.0.0.1:0'";
+
 #[test]
 fn the_page_shows_what_the_commands_print() {
-    let site = Site::start("page", "model = 'fiber'\nstatus = '127.0.0.1:0'");
+    let site = Site::start("page", SETTINGS);
     site.get("/hello").expect(200);
     for (command, shown) in commands() {
         if command.contains("mistake") {
             site.configure("model = 'fiber'\nmodel = 'fiber'");
         }
         let printed = print(&site, &command);
+        if command.contains("mistake") {
+            site.configure(SETTINGS);
+        }
         let (printed, shown) = (printed.trim_end(), shown.trim_end());
         let is_same = match shown.split_once('…') {
-            // What a person need not read is left out.
+            // What a person need not read is left out; words after the sign say what it is.
             Some((start, end)) => {
-                masked(printed).starts_with(&masked(start)) && masked(printed).ends_with(&masked(end))
+                let end = if end.starts_with(' ') { "" } else { end };
+                masked(printed).starts_with(masked(start).trim_end())
+                    && masked(printed).ends_with(&masked(end))
             }
             None => masked(printed) == masked(shown),
         };
         assert!(is_same, "{command}\n— printed:\n{printed}\n— on the page:\n{shown}");
+        if command.contains("upgrade") && !command.contains("hold") || command.contains("rollback") {
+            wait_until("it serves, alone", || (site.status()["state"] == "serving").then_some(()));
+        }
         if command.contains("scale") {
             wait_until("three workers serve", || (site.workers().len() == 3).then_some(()));
             wait_until("the old ones are gone", || {
@@ -65,7 +76,13 @@ fn print(site: &Site, command: &str) -> String {
     }
     let words = command.split('#').next().unwrap_or_default().split("--control").next().unwrap_or_default();
     let words: Vec<&str> = words.split_whitespace().skip(1).collect();
-    let output = site.run(&words);
+    let output = match words[0] {
+        "check" => {
+            let file = site.directory.join("site.toml");
+            Command::new(env!("CARGO_BIN_EXE_tenfold")).arg("check").arg(file).output().unwrap()
+        }
+        _ => site.run(&words),
+    };
     let bytes = if output.status.success() { output.stdout } else { output.stderr };
     String::from_utf8(bytes).unwrap()
 }
