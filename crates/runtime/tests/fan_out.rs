@@ -93,8 +93,9 @@ fn when_too_many_have_failed_it_ends_at_once_with_all_failures() {
         let Err(FanOutError::TooFew { wanted: 2, succeeded: 0, failures }) = outcome else {
             panic!("{outcome:?}")
         };
+        // The two that fail do so in any order where they are threads; the one that they cancel is the last.
         let numbers: Vec<_> = failures.iter().map(|(number, _)| *number).collect();
-        assert!(numbers.starts_with(&[1, 2]), "{failures:?}");
+        assert!(matches!(numbers[..], [1, 2, ..] | [2, 1, ..]), "{failures:?}");
         assert!(matches!(first_of(0, [|| Err::<(), ()>(())]), Ok(none) if none.is_empty()));
         assert!(matches!(race(Vec::<fn() -> Result<(), ()>>::new()), Err(FanOutError::TooFew { .. })));
     });
