@@ -113,7 +113,8 @@ mod tests {
         let after = memory_of_tree(own);
         assert!(after.pss_kib >= before.pss_kib + (30 << 10), "{before:?} {after:?}");
         assert!(after.rss_kib >= before.rss_kib + (30 << 10), "{before:?} {after:?}");
-        assert!(watch.finish(own) >= after.pss_kib);
+        // A page that is shared counts by parts, so pages of the program count less when another process has them too.
+        assert!(watch.finish(own) + (1 << 10) >= after.pss_kib, "{after:?}");
         drop(block);
     }
 

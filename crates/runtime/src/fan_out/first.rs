@@ -34,7 +34,8 @@ where
 /// ```
 /// use tenfold_runtime::fan_out::first_of;
 /// // Two of three replicas are a majority.
-/// let votes = first_of(2, [Ok("a"), Err("down"), Ok("a")].map(|answer| move || answer)).unwrap();
+/// let mut votes = first_of(2, [Ok("a"), Err("down"), Ok("a")].map(|answer| move || answer)).unwrap();
+/// votes.sort();
 /// assert_eq!(votes, [(0, "a"), (2, "a")]);
 /// ```
 pub fn first_of<'env, T, E, F>(

@@ -15,7 +15,7 @@ const SETTINGS: &str = "model = 'fiber'\nstatus = '127.0.0.1:0'";
 #[test]
 fn the_page_shows_what_the_commands_print() {
     let site = Site::start("page", SETTINGS);
-    site.get("/hello").expect(200);
+    visit(&site);
     for (command, shown) in commands() {
         if command.contains("mistake") {
             site.configure("model = 'fiber'\nmodel = 'fiber'");
@@ -43,9 +43,21 @@ fn the_page_shows_what_the_commands_print() {
             wait_until("the old ones are gone", || {
                 (site.status()["draining_generations"] == 0).then_some(())
             });
-            site.get("/hello").expect(200);
+            visit(&site);
         }
     }
+}
+
+/// A request that is known to be counted when this returns.
+fn visit(site: &Site) {
+    let requests = || site.status()["counters"]["requests"].as_u64();
+    let before = requests();
+    site.get("/hello").expect(200);
+    wait_until("the request is over", || {
+        let status = site.status();
+        (requests() > before && status["in_flight"] == 0 && status["counters"]["connections_open"] == 0)
+            .then_some(())
+    });
 }
 
 /// Each line of the page's listing that begins with `$`, and the lines up to the next one.

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::client::PATIENCE;
 use crate::memory::descendants;
 use crate::process::{is_frozen, signal_process, wait_until};
 
@@ -146,14 +147,18 @@ impl Instance {
         drop(self.signal_all(Signal::CONT));
     }
 
-    /// Kills it, if it runs, and starts it on the same port and with the same data.
+    /// Kills it, if it runs, and starts it on the same port and with the same data. A process that it had begun to fork when
+    /// it was killed may hold on to its memory for a moment (PostgreSQL refuses to start then), so it is tried again.
     ///
     /// # Panics
     /// When it does not get ready, with its log.
     #[track_caller]
     pub fn restart(&self) {
         self.kill();
-        assert!(self.try_launch(), "{} does not start again:\n{}", self.recipe.name, self.log());
+        let until = Instant::now() + PATIENCE;
+        while !self.try_launch() {
+            assert!(Instant::now() < until, "{} does not start again:\n{}", self.recipe.name, self.log());
+        }
     }
 
     /// Which processes it was sent to.
