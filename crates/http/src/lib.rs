@@ -1,4 +1,4 @@
-//! Bytes to messages and back: HTTP/1.1 as pure functions and small state machines.
+//! Bytes to messages and back: HTTP/1.1 and WebSocket as pure functions and small state machines.
 //!
 //! In scope: request and response heads, bodies with their framing, trailers, and the decision what becomes of a
 //! connection after a response. Out of scope: sockets, buffers, time-outs, routing. There is no I/O here, no clock,
@@ -36,6 +36,7 @@
 #![forbid(unsafe_code)]
 
 pub mod h1;
+pub mod websocket;
 
 pub mod error;
 pub mod limits;

@@ -45,6 +45,11 @@ pub struct FeedId(FiberId);
 pub trait Dormant: 'static {
     /// Called by the loop, not on a fiber: it must not wait. Usually starts a fiber with what it got.
     fn rouse(self: Box<Self>, feed: FeedId, news: News<'_>);
+
+    /// Whether it goes on resting when all others are roused with [`News::Stopping`]: who has its own way to end.
+    fn outlasts_stop(&self) -> bool {
+        false
+    }
 }
 
 /// Why a [`Dormant`] was roused.
@@ -159,7 +164,7 @@ pub fn resting() -> usize {
     scheduler::with_current(|scheduler| scheduler.feeds.resting.get()).unwrap_or(0)
 }
 
-/// Rouses every connection that rests on this loop with [`News::Stopping`].
+/// Rouses every connection that rests on this loop with [`News::Stopping`], but those that outlast it.
 pub fn stop_resting() {
     scheduler::with_current_rc(|scheduler| scheduler.feeds.stop_all(scheduler));
 }
@@ -417,6 +422,11 @@ impl Feeds {
         for index in 0..count {
             let generation = self.records.borrow()[index as usize].generation;
             let id = FiberId::new(index, generation);
+            let outlasts =
+                |record: &mut Record| record.dormant.as_ref().is_some_and(|one| one.outlasts_stop());
+            if self.with(id, outlasts) == Some(true) {
+                continue;
+            }
             if let Some(dormant) = self.take_dormant(id) {
                 self.drop_once(scheduler, id);
                 dormant.rouse(FeedId(id), News::Stopping);

@@ -54,6 +54,8 @@ pub enum BodyKind {
     Source(Box<dyn BodySource + Send>),
     /// Pieces pushed by a closure.
     Producer(Producer),
+    /// Whatever the new owner of the connection writes; see [`crate::take_over`]. Read, it is empty.
+    TakenOver,
     /// Part of a file, sent by `sendfile` where the connection allows it.
     File {
         /// The file; its own position is neither used nor moved.
@@ -195,6 +197,7 @@ impl Body {
             BodyKind::Source(source) => source.length(),
             BodyKind::Producer(_) => None,
             BodyKind::File { len, .. } => Some(*len),
+            BodyKind::TakenOver => None,
         }
     }
 
@@ -291,6 +294,7 @@ impl fmt::Debug for Body {
             BodyKind::Reader(..) => "Reader",
             BodyKind::Source(_) => "Source",
             BodyKind::Producer(_) => "Producer",
+            BodyKind::TakenOver => "TakenOver",
             BodyKind::File { .. } => "File",
         };
         f.debug_struct("Body").field("kind", &kind).field("length", &self.length()).finish()

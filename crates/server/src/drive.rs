@@ -15,6 +15,7 @@ pub(crate) mod write_pace;
 pub(crate) mod answer;
 pub(crate) mod balance;
 pub(crate) mod head_cache;
+pub(crate) mod held;
 pub(crate) mod inlet;
 pub(crate) mod intake;
 pub(crate) mod linger;

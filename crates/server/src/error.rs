@@ -176,7 +176,7 @@ impl Error {
     }
 
     /// The same error, kept out of the log: whoever made it has logged it.
-    pub(crate) fn logged(mut self) -> Error {
+    pub fn logged(mut self) -> Error {
         self.0.logged = true;
         self
     }

@@ -79,6 +79,16 @@ pub struct HandlerFacts {
     pub timeout: Option<Duration>,
     /// How long it may run on after that, instead of the lane's.
     pub overrun: Option<Duration>,
+    /// It answers by giving the connection to somebody who keeps it: it runs where the connections are, whatever its lane
+    /// says of handler processes.
+    pub keeps_connection: bool,
+}
+
+impl HandlerFacts {
+    /// The facts of a handler that gives its connections away; see [`crate::take_over`].
+    pub fn keeping_connections(needs: Vec<Need>) -> HandlerFacts {
+        HandlerFacts { needs, keeps_connection: true, ..HandlerFacts::default() }
+    }
 }
 
 /// A handler with limits of its own; see [`Handler::body_bytes_max`], [`Handler::timeout`] and [`Handler::overrun`].

@@ -44,6 +44,7 @@ pub use body::{
 };
 pub use bytes::Bytes;
 pub use context::{BodyGate, Context, NoBody};
+pub use drive::held::{Held, Pause, Resident, Roused, Stay};
 pub use error::{Busy, Error, Failure, Rejection, Result};
 pub use extract::{ClientAddr, Form, FromRequest, Json, MatchedPath, Path, Query, State};
 pub use guard::Overrun;
@@ -68,4 +69,4 @@ pub use tenfold_http::h1::HeadView as RequestHead;
 pub use tenfold_runtime as runtime;
 pub use tenfold_scoreboard as scoreboard;
 pub use tenfold_supervisor as supervisor;
-pub use upgrade::{Upgraded, upgrade_to};
+pub use upgrade::{Upgraded, take_over, upgrade_to};

@@ -18,6 +18,7 @@ pub struct Route {
     lane: usize,
     handler: Box<dyn ErasedHandler>,
     exempt: bool,
+    keeps_connection: bool,
     body_bytes_max: Option<u64>,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
@@ -70,6 +71,11 @@ impl Route {
         self.exempt
     }
 
+    /// Whether it gives its connections to somebody who keeps them.
+    pub(crate) fn keeps_connection(&self) -> bool {
+        self.keeps_connection
+    }
+
     /// The most bytes of a request body, if the route has a limit of its own.
     #[inline]
     pub fn body_bytes_max(&self) -> Option<u64> {
@@ -105,6 +111,7 @@ impl Route {
             lane,
             handler: erase(handler),
             exempt: false,
+            keeps_connection: facts.keeps_connection,
             body_bytes_max: facts.body_bytes_max,
             timeout: facts.timeout,
             overrun: facts.overrun,
@@ -118,6 +125,7 @@ impl Route {
             lane: new.lane,
             handler: new.handler,
             exempt: new.exempt,
+            keeps_connection: new.facts.keeps_connection,
             body_bytes_max: new.facts.body_bytes_max,
             timeout: new.facts.timeout,
             overrun: new.facts.overrun,

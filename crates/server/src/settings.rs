@@ -199,7 +199,8 @@ impl Settings {
         self.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |cores| cores.get()))
     }
 
-    pub(crate) fn graceful_timeout(&self) -> Duration {
+    /// How long a worker has to end when it is told to stop.
+    pub fn graceful_timeout(&self) -> Duration {
         Duration::from_secs_f64(self.graceful_timeout_secs)
     }
 

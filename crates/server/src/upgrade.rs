@@ -1,14 +1,14 @@
-//! Leaving HTTP: a handler answers 101 and gets the connection.
+//! Leaving HTTP: a handler's answer gives the connection to somebody else.
 
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderValue, StatusCode, header};
 use tenfold_http::h1::HeadView;
 use tenfold_runtime::net::TcpStream;
 
-use crate::body::Body;
-use crate::drive::connection::Connection;
-use crate::drive::workspace::ReadBuffer;
+use crate::body::{Body, BodyKind};
+use crate::drive::held::{Begin, Held, Pause, Stay};
 use crate::respond::Response;
 
 /// A connection that has left HTTP. Reads first what the client sent behind its request.
@@ -18,11 +18,9 @@ pub struct Upgraded {
     early: Vec<u8>,
 }
 
-/// What runs on the connection after the 101 is out.
+/// Who gets the connection once the answer's head is out.
 #[derive(Clone)]
-pub(crate) struct Upgrade(std::sync::Arc<std::sync::Mutex<Option<Run>>>);
-
-type Run = Box<dyn FnOnce(Upgraded) + Send>;
+pub(crate) struct TakeOver(Arc<Mutex<Option<Begin>>>);
 
 /// Answers 101 and runs `run` with the connection, on the fiber or thread that has run the handler. A client that has not
 /// asked for `protocol` gets 426.
@@ -40,8 +38,24 @@ pub fn upgrade_to(protocol: &'static str, run: impl FnOnce(Upgraded) + Send + 's
     let mut response = Response::default();
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(protocol));
-    let run: Run = Box::new(run);
-    response.extensions_mut().insert(Upgrade(std::sync::Arc::new(std::sync::Mutex::new(Some(run)))));
+    take_over(response, move |mut held| {
+        if let Ok((stream, early)) = held.detach() {
+            run(Upgraded { stream, early });
+        }
+        Stay::Over(held, Pause::Close)
+    })
+}
+
+/// Answers with the head of `response`, and gives the connection to `begin` then. Of another status than 101, what follows the
+/// head is the rest of the connection: a body that ends with it. The response's own body is not sent.
+///
+/// A 101 to a client that has not asked for the protocol of the response's `Upgrade` field becomes 426.
+pub fn take_over(mut response: Response, begin: impl FnOnce(Held) -> Stay + Send + 'static) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        *response.body_mut() = Body::from(BodyKind::TakenOver);
+    }
+    let begin: Begin = Box::new(begin);
+    response.extensions_mut().insert(TakeOver(Arc::new(Mutex::new(Some(begin)))));
     response
 }
 
@@ -49,38 +63,31 @@ pub fn upgrade_to(protocol: &'static str, run: impl FnOnce(Upgraded) + Send + 's
 ///
 /// A server must not switch to a protocol that the client has not named (RFC 9110 section 7.8): such a response becomes 426,
 /// which names it (section 15.5.22).
-pub(crate) fn take_from(response: &mut Response, view: &HeadView<'_>) -> Option<Upgrade> {
-    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+pub(crate) fn take_from(response: &mut Response, view: &HeadView<'_>) -> Option<TakeOver> {
+    let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !switches && !matches!(response.body().kind(), BodyKind::TakenOver) {
         return None;
     }
-    let upgrade = response.extensions_mut().remove::<Upgrade>();
+    let take_over = response.extensions_mut().remove::<TakeOver>();
+    if !switches {
+        return take_over.filter(|_| !view.is_head());
+    }
     let protocol = response.headers().get(header::UPGRADE).and_then(|protocol| protocol.to_str().ok());
     let asked = view.upgrade().unwrap_or_default().split(',').map(str::trim);
     let is_asked =
         protocol.is_some_and(|protocol| asked.into_iter().any(|one| one.eq_ignore_ascii_case(protocol)));
-    if upgrade.is_some() && is_asked {
-        return upgrade;
+    if take_over.is_some() && is_asked {
+        return take_over;
     }
     *response.status_mut() = StatusCode::UPGRADE_REQUIRED;
     *response.body_mut() = Body::from("the client has not asked for this protocol");
     None
 }
 
-impl Upgrade {
-    /// Runs the closure with the connection, and with what the client has sent already.
-    pub(crate) fn hand_over(&self, conn: &mut Connection, input: &mut ReadBuffer) -> io::Result<()> {
-        let mut early = input.filled().to_vec();
-        input.clear();
-        early.extend(conn.detach()?);
-        let run = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        if let Some(run) = run {
-            let upgraded = Upgraded { stream: conn.stream.clone(), early };
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| run(upgraded)));
-            if outcome.is_err() {
-                tenfold_scoreboard::current().panics.add(1);
-            }
-        }
-        Ok(())
+impl TakeOver {
+    /// What to run; once.
+    pub(crate) fn begin(&self) -> Option<Begin> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -294,6 +294,11 @@ impl Client {
         self
     }
 
+    /// Takes what has been received and was not read.
+    pub fn take_received(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.received)
+    }
+
     /// The same connection for a second thread: one sends, the other one reads.
     #[track_caller]
     pub fn second_half(&self) -> Client {

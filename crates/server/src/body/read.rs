@@ -23,7 +23,7 @@ impl Body {
     pub fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
         self.produce()?;
         match &mut self.kind {
-            BodyKind::Empty => Ok(None),
+            BodyKind::Empty | BodyKind::TakenOver => Ok(None),
             BodyKind::Static(bytes) => Ok(some_bytes(Bytes::from_static(std::mem::take(bytes)))),
             BodyKind::Bytes(bytes) => Ok(some_bytes(std::mem::take(bytes))),
             BodyKind::Source(source) => loop {
@@ -55,7 +55,7 @@ impl Body {
             return Err(too_large());
         }
         let mut body = match self.kind {
-            BodyKind::Empty => return Ok(Bytes::new()),
+            BodyKind::Empty | BodyKind::TakenOver => return Ok(Bytes::new()),
             BodyKind::Static(bytes) => return Ok(Bytes::from_static(bytes)),
             BodyKind::Bytes(bytes) => return Ok(bytes),
             BodyKind::Producer(write) => return produce(write, bytes_max).map(Into::into),
@@ -117,7 +117,7 @@ impl Read for Body {
         self.make_readable();
         match &mut self.kind {
             // The two calls above have left nothing of the latter two.
-            BodyKind::Empty | BodyKind::Producer(_) | BodyKind::Source(_) => Ok(0),
+            BodyKind::Empty | BodyKind::TakenOver | BodyKind::Producer(_) | BodyKind::Source(_) => Ok(0),
             BodyKind::Static(bytes) => bytes.read(buf),
             BodyKind::Bytes(bytes) => {
                 let len = bytes.len().min(buf.len());

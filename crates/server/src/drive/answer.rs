@@ -53,6 +53,7 @@ pub(crate) fn answer(
     let body = response.body();
     let length = match (body.kind(), body.length()) {
         (BodyKind::Empty, _) => BodyLength::None,
+        (BodyKind::TakenOver, _) => BodyLength::UntilClose,
         (_, Some(length)) => BodyLength::Known(length),
         (_, None) => BodyLength::Chunked,
     };
@@ -77,7 +78,8 @@ struct Writer<'a> {
 impl Writer<'_> {
     fn body(&mut self, kind: BodyKind, inline: bool) -> io::Result<()> {
         match kind {
-            BodyKind::Empty => Ok(()),
+            // What follows is the new owner's to write.
+            BodyKind::Empty | BodyKind::TakenOver => Ok(()),
             BodyKind::Static(bytes) => self.whole(bytes),
             BodyKind::Bytes(bytes) => self.whole(&bytes),
             BodyKind::File { file, offset, len } => self.file(&file, offset, len),

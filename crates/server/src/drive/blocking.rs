@@ -11,6 +11,7 @@ use tenfold_runtime::park;
 use crate::drive::acceptor::accept_loop;
 use crate::drive::connection::Connection;
 use crate::drive::exchange::{Next, serve};
+use crate::drive::held;
 use crate::drive::linger::linger;
 use crate::drive::workspace::Workspace;
 use crate::service::Service;
@@ -70,6 +71,12 @@ pub(crate) fn serve_connection_until(mut conn: Connection, stop: &Arc<OwnedFd>) 
             Next::Linger => {
                 work.put();
                 linger(conn);
+                return;
+            }
+            Next::TakenOver => {
+                if let Some((held, begin)) = work.hand_over(Box::new(conn)) {
+                    held::begin_on_thread(held, begin, stop);
+                }
                 return;
             }
         }

@@ -11,6 +11,7 @@ use tenfold_runtime::{JoinHandle, Reserved, RuntimeError, reserve, spawn};
 use crate::drive::acceptor::accept_loop;
 use crate::drive::connection::Connection;
 use crate::drive::exchange::{Next, serve};
+use crate::drive::held;
 use crate::drive::linger::linger;
 use crate::drive::workspace::Workspace;
 use crate::service::Service;
@@ -128,6 +129,12 @@ fn run(mut conn: Box<Connection>, mut work: Box<Workspace>) {
             Next::Linger => {
                 work.put();
                 linger(*conn);
+                return;
+            }
+            Next::TakenOver => {
+                if let Some((held, begin)) = work.hand_over(conn) {
+                    held::begin_on_loop(held, begin);
+                }
                 return;
             }
         }

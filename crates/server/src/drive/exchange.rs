@@ -28,6 +28,8 @@ pub(crate) enum Next {
     Close,
     /// Close it gently: the client may be sending.
     Linger,
+    /// It has left HTTP: the workspace says for whom.
+    TakenOver,
 }
 
 /// Serves every request whose bytes have come, and those whose first bytes have.
@@ -79,6 +81,7 @@ fn serve_all(
                 // Else the next request's first bytes came with this one's, and the clock need not be read again.
                 match outcome {
                     Ok(After::KeepAlive) => {}
+                    Ok(_) if work.take_over.is_some() => return Next::TakenOver,
                     Ok(After::Linger) => return flush(conn, work, Next::Linger),
                     Ok(_) => return flush_last(conn, work),
                     Err(error) => return broken_off(conn, &error),
@@ -117,7 +120,7 @@ fn serve_all(
 
 /// Serves one request, whose head is the first `head_bytes` of the input, and throws away what was not read of its body.
 fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Result<After> {
-    let Workspace { input, output, head, tally, sight } = work;
+    let Workspace { input, output, head, tally, sight, take_over } = work;
     let account = sight.account();
     let (head_part, rest) = input.filled().split_at(head_bytes);
     let (after, leftover) =
@@ -138,12 +141,12 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
                 input.append(&came);
                 return one(conn, work, head_bytes);
             }
-            Outcome::Upgrade(upgrade) => {
+            Outcome::TakenOver(begin, lane) => {
                 input.consume(head_bytes);
                 conn.write_all(output)?;
                 output.clear();
                 sight.finish();
-                account::with(None, || upgrade.hand_over(conn, input))?;
+                *take_over = begin.begin().map(|begin| (begin, lane));
                 return Ok(After::Close);
             }
         };

@@ -25,7 +25,7 @@ use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::respond::Response;
 use crate::router::Found;
-use crate::upgrade::{self, Upgrade};
+use crate::upgrade::{self, TakeOver};
 
 /// When a client may come again that was refused for a reason that has no time.
 const SOON: Duration = Duration::from_secs(1);
@@ -38,8 +38,8 @@ pub(crate) enum Outcome {
     Answered(After),
     /// The request is answered and this is left of its body.
     WithBody(After, Box<Leftover>),
-    /// The handler has switched protocols.
-    Upgrade(Upgrade),
+    /// The connection belongs to somebody else now; the lane is that of its route.
+    TakenOver(TakeOver, usize),
     /// A handler process has answered; this is what it has read too far.
     Elsewhere(After, Vec<u8>),
     /// Nothing was done: these further bytes have come, and belong to the input first.
@@ -67,8 +67,19 @@ pub(crate) fn take(
     let request @ (method, path) = (view.method_str(), view.path());
     let found = conn.service.router.find(method, path);
     let deadline = deadline_of(conn, &found);
-    let mut turn =
-        Turn { conn, view, request, head, rest, output, exchange: &mut exchange, tally, deadline, account };
+    let mut turn = Turn {
+        conn,
+        view,
+        request,
+        head,
+        rest,
+        output,
+        exchange: &mut exchange,
+        tally,
+        deadline,
+        account,
+        lane: found.route.lane(),
+    };
     let outcome = turn.in_lane(&found);
     conn.exchange = exchange;
     outcome
@@ -104,6 +115,8 @@ struct Turn<'a> {
     deadline: Option<Deadline>,
     /// Where the request's times go, where sight is on.
     account: Option<&'static Account>,
+    /// The index of its lane.
+    lane: usize,
 }
 
 impl Turn<'_> {
@@ -141,7 +154,7 @@ impl Turn<'_> {
                 let account = self.account;
                 sight::elsewhere(account, || pool.run(|| sight::there(account, || self.run(found, false))))
             }
-            (_, Some(crew)) => self.pass_on(lane, crew),
+            (_, Some(crew)) if !found.route.keeps_connection() => self.pass_on(lane, crew),
             _ => self.run(found, lane.placement == Placement::Inline),
         };
         drop(place);
@@ -280,7 +293,7 @@ impl Turn<'_> {
     ) -> io::Result<Outcome> {
         let Turn { conn, view, output, exchange, tally, .. } = self;
         conn.pace.restart();
-        let upgrade = upgrade::take_from(response, view);
+        let take_over = upgrade::take_from(response, view);
         if !is_streamed(response) {
             intake.settle();
         }
@@ -304,8 +317,8 @@ impl Turn<'_> {
             log_access(conn, view, started, route, (status, body_bytes));
         }
         intake.settle();
-        if let Some(upgrade) = upgrade {
-            return Ok(Outcome::Upgrade(upgrade));
+        if let Some(take_over) = take_over {
+            return Ok(Outcome::TakenOver(take_over, self.lane));
         }
         let after = if intake.is_broken() {
             After::Linger
@@ -357,7 +370,11 @@ impl Turn<'_> {
 fn is_streamed(response: &Response) -> bool {
     !matches!(
         response.body().kind(),
-        BodyKind::Empty | BodyKind::Static(_) | BodyKind::Bytes(_) | BodyKind::File { .. }
+        BodyKind::Empty
+            | BodyKind::TakenOver
+            | BodyKind::Static(_)
+            | BodyKind::Bytes(_)
+            | BodyKind::File { .. }
     )
 }
 

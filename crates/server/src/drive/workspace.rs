@@ -5,6 +5,8 @@ use std::cell::RefCell;
 
 use tenfold_http::h1::Head;
 
+use crate::drive::connection::Connection;
+use crate::drive::held::{Begin, Held};
 use crate::drive::sight::Sight;
 use crate::drive::tally::Tally;
 use crate::guard::memory::Charge;
@@ -36,6 +38,8 @@ pub(crate) struct Workspace {
     pub(crate) head: Head,
     pub(crate) tally: Tally,
     pub(crate) sight: Sight,
+    /// Who gets the connection, and the lane of the route that gave it away.
+    pub(crate) take_over: Option<(Begin, usize)>,
 }
 
 impl Workspace {
@@ -47,14 +51,25 @@ impl Workspace {
                 head: Head::new(),
                 tally: Tally::default(),
                 sight: Sight::default(),
+                take_over: None,
             })
         })
+    }
+
+    /// The connection in the hands of its new owner, with what it has sent beyond the request. Only after
+    /// [`crate::drive::exchange::Next::TakenOver`].
+    pub(crate) fn hand_over(mut self: Box<Self>, conn: Box<Connection>) -> Option<(Held, Begin)> {
+        let taken = self.take_over.take();
+        let early = self.input.filled().to_vec();
+        self.put();
+        taken.map(|(begin, lane)| (Held::new(conn, early, lane), begin))
     }
 
     pub(crate) fn put(mut self: Box<Workspace>) {
         self.input.clear();
         self.output.clear();
         self.head.clear();
+        self.take_over = None;
         if self.input.bytes.len() > KEPT_BYTES_MAX || self.output.capacity() > KEPT_BYTES_MAX {
             return;
         }

@@ -22,6 +22,7 @@ use super::{Facts, Model, loops, place_on_loops};
 use crate::drive::connection::Connection;
 use crate::drive::evented;
 use crate::drive::exchange::{Next, serve_until};
+use crate::drive::held;
 use crate::drive::sight::Dawn;
 use crate::drive::workspace::Workspace;
 use crate::guard::{Overrun, sentry};
@@ -239,11 +240,18 @@ fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
     let mut work = Workspace::take();
     work.input.append(&bytes);
     let next = serve_until(&mut conn, &mut work, &mut 0, 1);
+    if next == Next::TakenOver {
+        // The front waits for it as for any answer; routes that know that they keep connections are not passed on.
+        if let Some((held, begin)) = work.hand_over(Box::new(conn)) {
+            held::begin_on_thread(held, begin, &service.stop.eventfd);
+        }
+        return (After::Close, Vec::new());
+    }
     let rest = work.input.filled().to_vec();
     work.put();
     let after = match next {
         Next::Idle => After::KeepAlive,
-        Next::Close => After::Close,
+        Next::TakenOver | Next::Close => After::Close,
         Next::Linger => After::Linger,
     };
     (after, rest)

@@ -25,6 +25,7 @@ use super::{Facts, Model, loops, place_on_loops};
 use crate::drive::connection::Connection;
 use crate::drive::evented::turn_away;
 use crate::drive::exchange::{Next, serve};
+use crate::drive::held;
 use crate::drive::linger::linger;
 use crate::drive::workspace::Workspace;
 use crate::lane::{Lane, Placement};
@@ -194,8 +195,15 @@ fn run(mut conn: Box<Connection>) {
             }
         };
     }
+    if next == Next::TakenOver {
+        if let Some((held, begin)) = work.hand_over(conn) {
+            held::begin_on_loop(held, begin);
+        }
+        return;
+    }
     work.put();
     match next {
+        Next::TakenOver => {}
         Next::Idle => {
             let idle_max = conn.service.bounds.keepalive;
             conn.stream.socket().leave();

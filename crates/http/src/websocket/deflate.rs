@@ -1,0 +1,164 @@
+//! permessage-deflate (RFC 7692) without context takeover: each message is compressed by itself.
+//!
+//! So no connection keeps a window between messages, which would be 32 KiB and more, and one compressed frame can go to
+//! every member of a room. What it costs is a somewhat worse ratio on small messages.
+
+use std::fmt;
+
+use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, Status};
+
+use super::error::WebSocketError;
+
+/// What every message ends with, which is not sent (RFC 7692 section 7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xff, 0xff];
+/// Room for output is made in steps of at least this many bytes.
+const STEP_BYTES: usize = 1024;
+
+/// Decompresses messages. About 40 KiB; one serves all connections of a thread in turn.
+pub struct Inflater(Decompress);
+
+/// Compresses messages. About 300 KiB; one serves all connections of a thread in turn.
+pub struct Deflater(Compress);
+
+impl Inflater {
+    /// A fresh one.
+    pub fn new() -> Inflater {
+        Inflater(Decompress::new(false))
+    }
+
+    /// The message that `input` is the compressed payload of.
+    ///
+    /// # Errors
+    /// `TooBig` at the first byte beyond `bytes_max`, however small the input; `Deflate`.
+    pub fn inflate(&mut self, input: &[u8], bytes_max: usize) -> Result<Vec<u8>, WebSocketError> {
+        self.0.reset(false);
+        let mut out = Vec::with_capacity((input.len() * 3).clamp(STEP_BYTES, bytes_max.max(1) + 1));
+        for part in [input, &TAIL] {
+            let mut used = 0;
+            loop {
+                if out.len() > bytes_max {
+                    return Err(WebSocketError::TooBig(bytes_max));
+                }
+                if out.len() == out.capacity() {
+                    out.reserve(
+                        STEP_BYTES
+                            .min(bytes_max + 1 - out.len())
+                            .max(out.len().min(bytes_max + 1 - out.len())),
+                    );
+                }
+                let (before_in, before_out) = (self.0.total_in(), self.0.total_out());
+                let status = self
+                    .0
+                    .decompress_vec(&part[used..], &mut out, FlushDecompress::Sync)
+                    .map_err(|_| WebSocketError::Deflate)?;
+                used += (self.0.total_in() - before_in) as usize;
+                let idle = self.0.total_in() == before_in && self.0.total_out() == before_out;
+                match status {
+                    // A block that says it is the last one is allowed (section 7.2.3.5); what follows begins anew.
+                    Status::StreamEnd => {
+                        self.0.reset(false);
+                        if used >= part.len() {
+                            break;
+                        }
+                    }
+                    _ if used >= part.len() && out.len() < out.capacity() => break,
+                    Status::BufError if idle && out.len() < out.capacity() => break,
+                    _ => {}
+                }
+            }
+        }
+        if out.len() > bytes_max { Err(WebSocketError::TooBig(bytes_max)) } else { Ok(out) }
+    }
+}
+
+impl Deflater {
+    /// A fresh one, which prefers speed.
+    pub fn new() -> Deflater {
+        Deflater(Compress::new(Compression::fast(), false))
+    }
+
+    /// The compressed payload of a message.
+    pub fn deflate(&mut self, input: &[u8]) -> Vec<u8> {
+        self.0.reset();
+        let mut out = Vec::with_capacity(input.len() / 2 + STEP_BYTES);
+        let mut used = 0;
+        loop {
+            let before = self.0.total_in();
+            let status = self.0.compress_vec(&input[used..], &mut out, FlushCompress::Sync);
+            used += (self.0.total_in() - before) as usize;
+            debug_assert!(status.is_ok(), "compressing fails only where the state was misused");
+            if used >= input.len() && out.len() < out.capacity() {
+                break;
+            }
+            out.reserve(STEP_BYTES);
+        }
+        if out.ends_with(&TAIL) {
+            out.truncate(out.len() - TAIL.len());
+        }
+        out
+    }
+}
+
+impl Default for Inflater {
+    fn default() -> Inflater {
+        Inflater::new()
+    }
+}
+
+impl Default for Deflater {
+    fn default() -> Deflater {
+        Deflater::new()
+    }
+}
+
+impl fmt::Debug for Inflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inflater")
+    }
+}
+
+impl fmt::Debug for Deflater {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deflater")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_back_one_by_one() {
+        let (mut deflater, mut inflater) = (Deflater::new(), Inflater::new());
+        let noise: Vec<u8> = (0..200_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        for message in [&b""[..], b"Hello", &[b'x'; 100_000], &noise] {
+            let sent = deflater.deflate(message);
+            assert_eq!(inflater.inflate(&sent, 1 << 20).unwrap(), message);
+        }
+    }
+
+    #[test]
+    fn the_examples_of_the_rfc_are_read() {
+        let mut inflater = Inflater::new();
+        // RFC 7692 section 7.2.3: "Hello" in one compressed block, without compression, with BFINAL, and in two blocks.
+        for payload in [
+            &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
+            &[0x00, 0x05, 0x00, 0xfa, 0xff, 0x48, 0x65, 0x6c, 0x6c, 0x6f, 0x00],
+            &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+            &[0xf2, 0x48, 0x05, 0x00, 0x00, 0x00, 0xff, 0xff, 0xca, 0xc9, 0xc9, 0x07, 0x00],
+        ] {
+            assert_eq!(inflater.inflate(payload, 100).unwrap(), b"Hello", "{payload:x?}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_is_refused_at_the_limit_and_nonsense_at_once() {
+        let bomb = Deflater::new().deflate(&vec![0; 10 << 20]);
+        assert!(bomb.len() < 50_000);
+        let mut inflater = Inflater::new();
+        assert_eq!(inflater.inflate(&bomb, 1000), Err(WebSocketError::TooBig(1000)));
+        assert_eq!(inflater.inflate(&[0xff, 0xff, 0xff], 1000), Err(WebSocketError::Deflate));
+        assert_eq!(inflater.inflate(&Deflater::new().deflate(b"abcd"), 4).unwrap(), b"abcd");
+        assert_eq!(inflater.inflate(&Deflater::new().deflate(b"abcde"), 4), Err(WebSocketError::TooBig(4)));
+    }
+}

@@ -1,0 +1,231 @@
+//! The keeper of the rooms: the process that gives every message its place, keeps the histories, and knows who is present.
+//!
+//! It is a process of its own beside the keeper of jobs: that one waits for the disk, and a chat must not. Workers reach it over
+//! a Unix socket in the abstract namespace (unix(7)), which leaves no file behind; it talks to processes of its own user only.
+//!
+//! In an upgrade, the newer master's keeper asks that of its parent process for all histories and takes them over with their
+//! epochs; the older one sends its workers there. If the newer one goes away again, they come back.
+
+mod lobby;
+
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
+
+use self::lobby::Lobby;
+use crate::link::Link;
+use crate::pump::address;
+use crate::rule::Rules;
+use crate::wire::{self, Reply, Request, Snapshot};
+
+/// Workers at a time; one more is closed at once.
+const WORKERS_MAX: usize = 4_096;
+/// Longest wait of the loop.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// How long a keeper that is told to stop waits for its workers; the master's own patience may end first.
+const LINGER: Duration = Duration::from_secs(30);
+/// How often it looks then whether they are gone.
+const LEAVE_LOOK: Duration = Duration::from_millis(50);
+/// How long an older keeper has to hand everything over.
+const HAND_OVER_MAX: Duration = Duration::from_secs(5);
+
+/// The name of the socket of a master's keeper.
+pub(crate) fn socket_name(master: u32, count: u32) -> String {
+    format!("tenfold-rooms-{master}-{count}")
+}
+
+/// The keeper as a group of one process.
+pub(crate) fn group(name: String, rules: Rules) -> Group {
+    // Taken in the master: its parent is the older master in an upgrade, and somebody else otherwise.
+    let count = name.rsplit_once('-').and_then(|(_, count)| count.parse().ok()).unwrap_or(0);
+    let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
+    let older = socket_name(parent, count);
+    Group::new("rooms", 1, move |worker| match run(&name, &older, &rules, worker) {
+        Ok(()) => ExitReason::Done,
+        Err(reason) => ExitReason::Failed(reason),
+    })
+}
+
+struct Keeper<'a> {
+    worker: &'a Worker,
+    listener: UnixListener,
+    links: Vec<(u64, Link<Request>)>,
+    next_id: u64,
+    lobby: Lobby,
+    leaving: Option<Instant>,
+    /// A newer keeper has everything: workers that come are sent there.
+    moved: Option<String>,
+}
+
+/// Runs in a process of its own, on its only thread, until it is ordered to stop.
+fn run(name: &str, older: &str, rules: &Rules, worker: &Worker) -> Result<(), String> {
+    let listener = address(name).and_then(|address| UnixListener::bind_addr(&address));
+    let listener = listener.map_err(|error| format!("cannot listen as {name}: {error}"))?;
+    listener.set_nonblocking(true).map_err(|error| error.to_string())?;
+    let mut lobby = Lobby::new(rules.clone());
+    if let Err(error) = take_over(older, name, &mut lobby)
+        && !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
+    {
+        tracing::warn!(target: "rooms", %error, "the older keeper's histories could not be taken over");
+    }
+    set_title(&format!("keeper of rooms gen {}", worker.generation()));
+    worker.ready();
+    let keeper =
+        Keeper { worker, listener, links: Vec::new(), next_id: 0, lobby, leaving: None, moved: None };
+    keeper.run().map_err(|error| format!("cannot wait: {error}"))
+}
+
+/// Asks an older keeper for everything that it has.
+fn take_over(older: &str, name: &str, lobby: &mut Lobby) -> io::Result<()> {
+    let mut stream = UnixStream::connect_addr(&address(older)?)?;
+    if !is_ours(&stream) {
+        return Err(io::ErrorKind::PermissionDenied.into());
+    }
+    stream.set_read_timeout(Some(HAND_OVER_MAX))?;
+    let mut bytes = Vec::new();
+    wire::encode(&Request::Yield { name: name.to_owned() }, &mut bytes);
+    stream.write_all(&bytes)?;
+    let (mut input, mut chunk) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        while let Some((reply, length)) = wire::decode::<Reply>(&input).map_err(io::Error::other)? {
+            input.drain(..length);
+            match reply {
+                Reply::Handed { room, snapshot } => lobby.restore(&room, snapshot),
+                Reply::Yielded => return Ok(()),
+                _ => {}
+            }
+        }
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => input.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+/// Whether the process at the other end has this one's user, or is root: names in the abstract namespace have no permissions.
+fn is_ours(stream: &UnixStream) -> bool {
+    let own = rustix::process::geteuid();
+    rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid == own || peer.uid.is_root())
+}
+
+impl Keeper<'_> {
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            self.wait()?;
+            while let Some(order) = self.worker.try_order() {
+                match order {
+                    Order::Fast => return Ok(()),
+                    Order::Graceful => drop(self.leaving.get_or_insert(Instant::now() + LINGER)),
+                    Order::ReopenLogs => self.worker.reporter().say(&Report::Logs(Ok(()))),
+                    Order::Dump => {
+                        self.worker.reporter().say(&Report::Dump("the keeper waits for its workers\n".into()))
+                    }
+                    _ => {}
+                }
+            }
+            self.accept();
+            self.turn();
+            if self.leaving.is_some_and(|until| self.links.is_empty() || Instant::now() > until) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let wait = if self.leaving.is_some() { LEAVE_LOOK } else { WAIT_MAX };
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(self.worker.orders_fd(), PollFlags::IN),
+            PollFd::new(&self.listener, PollFlags::IN),
+        ];
+        fds.extend(self.links.iter().map(|(_, link)| {
+            let mut flags = PollFlags::IN;
+            flags.set(PollFlags::OUT, link.has_unsent());
+            PollFd::from_borrowed_fd(link.as_fd(), flags)
+        }));
+        match poll(&mut fds, Timespec::try_from(wait).ok().as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    fn accept(&mut self) {
+        while let Ok((stream, _)) = self.listener.accept() {
+            if !is_ours(&stream) {
+                tracing::warn!(target: "rooms", "somebody else's process wants to be a worker");
+                continue;
+            }
+            if self.links.len() >= WORKERS_MAX {
+                tracing::warn!(target: "rooms", "more than {WORKERS_MAX} workers");
+                continue;
+            }
+            self.next_id += 1;
+            match Link::new(stream) {
+                Ok(mut link) => {
+                    if let Some(name) = &self.moved {
+                        link.say(&Reply::Moved { name: name.clone() });
+                    }
+                    self.links.push((self.next_id, link));
+                }
+                Err(error) => tracing::warn!(target: "rooms", %error, "cannot take a worker"),
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        let mut requests = Vec::new();
+        for (id, link) in &mut self.links {
+            link.read(|request| requests.push((*id, request)));
+        }
+        let mut out = Vec::new();
+        for (id, request) in requests {
+            match request {
+                Request::Yield { name } => self.yield_to(id, name, &mut out),
+                request => self.lobby.take(id, request, &mut out),
+            }
+        }
+        let lobby = &mut self.lobby;
+        self.links.retain(|(id, link)| {
+            if link.gone {
+                lobby.lose(*id, &mut out);
+            }
+            !link.gone
+        });
+        lobby.tidy();
+        self.say(out);
+    }
+
+    /// A newer keeper gets everything; what workers send from now on goes there with them.
+    fn yield_to(&mut self, id: u64, name: String, out: &mut Vec<(u64, Reply)>) {
+        tracing::info!(target: "rooms", "a newer keeper takes over");
+        let all: Vec<(String, Snapshot)> = self.lobby.snapshots();
+        out.extend(all.into_iter().map(|(room, snapshot)| (id, Reply::Handed { room, snapshot })));
+        out.push((id, Reply::Yielded));
+        out.extend(
+            self.links
+                .iter()
+                .filter(|(other, _)| *other != id)
+                .map(|(other, _)| (*other, Reply::Moved { name: name.clone() })),
+        );
+        self.moved = Some(name);
+    }
+
+    fn say(&mut self, out: Vec<(u64, Reply)>) {
+        // A message goes to many workers: it is made into a frame once.
+        let (mut frame, mut last): (Vec<u8>, Option<Reply>) = (Vec::new(), None);
+        for (id, reply) in out {
+            if last.as_ref() != Some(&reply) {
+                frame.clear();
+                wire::encode(&reply, &mut frame);
+                last = Some(reply);
+            }
+            if let Some((_, link)) = self.links.iter_mut().find(|(other, _)| *other == id) {
+                link.say_frame(&frame);
+            }
+        }
+        self.links.iter_mut().for_each(|(_, link)| link.flush());
+    }
+}

@@ -1,0 +1,227 @@
+//! `Lobby`: the rooms themselves. Takes requests, gives replies; no I/O.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
+
+use crate::position::Position;
+use crate::rule::{Rule, Rules};
+use crate::wire::{Ask, Draft, Kind, Reply, Request, Snapshot, Stored};
+
+/// Most rooms. One more takes the place of the one that nobody has looked at for the longest time, if there is such a one.
+const ROOMS_MAX: usize = 100_000;
+/// How often rooms are looked through for what is too old.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) struct Lobby {
+    rules: Rules,
+    rooms: HashMap<String, Room>,
+    next_epoch: u64,
+    next_tidy: Instant,
+}
+
+/// Who hears what.
+type Out = Vec<(u64, Reply)>;
+
+struct Room {
+    rule: std::sync::Arc<Rule>,
+    epoch: u64,
+    head: u64,
+    history: VecDeque<(Instant, Stored)>,
+    bytes: usize,
+    workers: BTreeSet<u64>,
+    /// By worker and its member.
+    present: BTreeMap<(u64, u64), String>,
+    used: Instant,
+}
+
+impl Lobby {
+    pub(super) fn new(rules: Rules) -> Lobby {
+        // Two keepers never give the same epoch: the clock's microseconds differ, and so does the process.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let next_epoch = (now.as_micros() as u64) << 8 | u64::from(std::process::id() & 0xff);
+        Lobby { rules, rooms: HashMap::new(), next_epoch, next_tidy: Instant::now() + TIDY_EVERY }
+    }
+
+    pub(super) fn take(&mut self, worker: u64, request: Request, out: &mut Out) {
+        match request {
+            Request::Publish { call, room, draft } => match self.publish(&room, draft, out) {
+                Ok(position) => out.push((worker, Reply::Published { call, position })),
+                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
+            },
+            Request::Subscribe { call, room: name } => match self.room(&name) {
+                Ok(room) => {
+                    room.workers.insert(worker);
+                    let snapshot = room.snapshot();
+                    out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
+                }
+                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
+            },
+            Request::Unsubscribe { room } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.workers.remove(&worker);
+                }
+            }
+            Request::Enter { room, member, info } => self.enter(&room, (worker, member), info, out),
+            Request::Exit { room, member } => self.exit(&room, (worker, member), out),
+            Request::Ask { call, ask } => out.push((worker, Reply::Answer { call, json: self.answer(&ask) })),
+            Request::Yield { .. } => {}
+        }
+    }
+
+    /// A worker is gone, and so is everybody who was present there.
+    pub(super) fn lose(&mut self, worker: u64, out: &mut Out) {
+        let names: Vec<String> = self.rooms.keys().cloned().collect();
+        for name in names {
+            let Some(room) = self.rooms.get_mut(&name) else { continue };
+            room.workers.remove(&worker);
+            let gone: Vec<_> =
+                room.present.range((worker, 0)..=(worker, u64::MAX)).map(|(who, _)| *who).collect();
+            for who in gone {
+                self.exit(&name, who, out);
+            }
+        }
+    }
+
+    fn room(&mut self, name: &str) -> Result<&mut Room, String> {
+        if !self.rooms.contains_key(name) {
+            if self.rooms.len() >= ROOMS_MAX {
+                self.make_room()?;
+            }
+            self.next_epoch += 1 << 8;
+            let room = Room {
+                rule: self.rules.of(name),
+                epoch: self.next_epoch,
+                head: 0,
+                history: VecDeque::new(),
+                bytes: 0,
+                workers: BTreeSet::new(),
+                present: BTreeMap::new(),
+                used: Instant::now(),
+            };
+            self.rooms.insert(name.to_owned(), room);
+        }
+        let room = self.rooms.get_mut(name).expect("it is there by now");
+        room.used = Instant::now();
+        Ok(room)
+    }
+
+    fn make_room(&mut self) -> Result<(), String> {
+        let oldest = self.rooms.iter().filter(|(_, room)| room.is_idle()).min_by_key(|(_, room)| room.used);
+        let name =
+            oldest.map(|(name, _)| name.clone()).ok_or(format!("there are {ROOMS_MAX} rooms in use"))?;
+        self.rooms.remove(&name);
+        Ok(())
+    }
+
+    fn publish(&mut self, name: &str, draft: Draft, out: &mut Out) -> Result<Position, String> {
+        let room = self.room(name)?;
+        let stored = room.push(draft);
+        let position = Position { epoch: room.epoch, offset: stored.offset };
+        let message = Reply::Message { room: name.to_owned(), epoch: room.epoch, message: stored };
+        out.extend(room.workers.iter().map(|worker| (*worker, message.clone())));
+        Ok(position)
+    }
+
+    fn enter(&mut self, name: &str, who: (u64, u64), info: String, out: &mut Out) {
+        let Ok(room) = self.room(name) else { return };
+        let is_new = room.present.insert(who, info.clone()).is_none();
+        if is_new && room.rule.presence {
+            let _ = self.publish(name, Draft { kind: Kind::Join, key: None, data: info }, out);
+        }
+    }
+
+    fn exit(&mut self, name: &str, who: (u64, u64), out: &mut Out) {
+        let Some(room) = self.rooms.get_mut(name) else { return };
+        let Some(info) = room.present.remove(&who) else { return };
+        if room.rule.presence {
+            let _ = self.publish(name, Draft { kind: Kind::Leave, key: None, data: info }, out);
+        }
+    }
+
+    fn answer(&self, ask: &Ask) -> String {
+        match ask {
+            Ask::Presence { room } => {
+                let infos = self.rooms.get(room).into_iter().flat_map(|room| room.present.values());
+                format!("[{}]", infos.map(String::as_str).collect::<Vec<_>>().join(","))
+            }
+            Ask::Rooms => {
+                let rooms = self.rooms.iter().map(|(name, room)| {
+                    json!({
+                        "room": name,
+                        "pos": Position { epoch: room.epoch, offset: room.head }.to_string(),
+                        "kept": room.history.len(),
+                        "kept_bytes": room.bytes,
+                        "workers": room.workers.len(),
+                        "present": room.present.len(),
+                    })
+                });
+                serde_json::Value::Array(rooms.collect()).to_string()
+            }
+        }
+    }
+
+    /// Forgets what is too old, and rooms of which nothing is left.
+    pub(super) fn tidy(&mut self) {
+        let now = Instant::now();
+        if now < self.next_tidy {
+            return;
+        }
+        self.next_tidy = now + TIDY_EVERY;
+        for room in self.rooms.values_mut() {
+            room.evict(now, 0);
+        }
+        // A room that is forgotten begins again in another epoch; while somebody may come back, its count goes on.
+        self.rooms.retain(|_, room| {
+            !room.is_idle() || !room.history.is_empty() || room.used.elapsed() < room.rule.history_age
+        });
+    }
+
+    pub(super) fn snapshots(&self) -> Vec<(String, Snapshot)> {
+        self.rooms.iter().map(|(name, room)| (name.clone(), room.snapshot())).collect()
+    }
+
+    /// Takes a room of an older keeper.
+    pub(super) fn restore(&mut self, name: &str, snapshot: Snapshot) {
+        let Ok(room) = self.room(name) else { return };
+        (room.epoch, room.head) = (snapshot.epoch, snapshot.head);
+        room.bytes = snapshot.messages.iter().map(|message| message.data.len()).sum();
+        room.history = snapshot.messages.into_iter().map(|message| (Instant::now(), message)).collect();
+    }
+}
+
+impl Room {
+    fn is_idle(&self) -> bool {
+        self.workers.is_empty() && self.present.is_empty()
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let messages = self.history.iter().map(|(_, message)| message.clone()).collect();
+        Snapshot { epoch: self.epoch, head: self.head, messages }
+    }
+
+    fn push(&mut self, draft: Draft) -> Stored {
+        self.head += 1;
+        let stored = Stored { offset: self.head, kind: draft.kind, key: draft.key, data: draft.data };
+        self.bytes += stored.data.len();
+        let now = Instant::now();
+        self.history.push_back((now, stored.clone()));
+        self.evict(now, 1);
+        stored
+    }
+
+    /// Keeps at least `least` messages.
+    fn evict(&mut self, now: Instant, least: usize) {
+        let rule = &self.rule;
+        while self.history.len() > least
+            && (self.history.len() > rule.history_max
+                || self.bytes > rule.history_bytes_max
+                || self.history.front().is_some_and(|(at, _)| now - *at > rule.history_age))
+        {
+            if let Some((_, oldest)) = self.history.pop_front() {
+                self.bytes -= oldest.data.len();
+            }
+        }
+    }
+}

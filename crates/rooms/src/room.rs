@@ -1,0 +1,380 @@
+//! `Room`: what one worker knows of a room that has members here: the newest messages, each encoded once for all, and for each
+//! member the place that it has come to.
+//!
+//! ```text
+//!   ring     │ 14 │ 15 │ 16 │ 17 │          evicted by count, bytes and age
+//!   members    next=18 (up to date)   next=16 (slow: its socket takes nothing)   next=9 (has lost 9…13: reset)
+//! ```
+//!
+//! A slow member costs a number. Nobody waits for it, and what becomes of it is the rule's to say.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use tenfold_server::runtime::sync::Sender;
+
+use crate::envelope::{self, Encoding};
+use crate::error::{Error, Result};
+use crate::outlet::Offer;
+use crate::position::Position;
+use crate::rule::{Rule, Slow};
+use crate::socket::Shared;
+use crate::wire::{Snapshot, Stored};
+
+/// Members that are served without letting anybody else at the room: a join waits for no more than that.
+const STRIDE: usize = 32;
+/// Most bytes of one batch; a member that catches up gets several.
+const BATCH_BYTES_MAX: usize = 64 << 10;
+/// What a slow client is told.
+const TOO_SLOW: &str = "too slow for this room";
+
+pub(crate) struct Room {
+    pub(crate) name: Arc<str>,
+    /// The name as JSON.
+    pub(crate) quoted: String,
+    pub(crate) rule: Arc<Rule>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    /// The keeper has told the history, and tells what comes.
+    live: bool,
+    epoch: u64,
+    head: u64,
+    ring: VecDeque<Entry>,
+    ring_bytes: usize,
+    members: Vec<Option<Member>>,
+    free: Vec<usize>,
+    count: usize,
+    /// The last batch that was made: members that are up to date all get the same.
+    batch: Option<Batch>,
+    /// Who waits for the next message by long-poll.
+    waiters: Vec<Sender<()>>,
+    /// Since when nobody is here.
+    empty_since: Option<Instant>,
+}
+
+struct Entry {
+    offset: u64,
+    at: Instant,
+    key: Option<String>,
+    text: Arc<str>,
+}
+
+struct Member {
+    socket: Arc<Shared>,
+    /// The offset of the first message that it has not got.
+    next: u64,
+}
+
+struct Batch {
+    encoding: Encoding,
+    from: u64,
+    to: u64,
+    bytes: Bytes,
+}
+
+/// How far a long-poll has come.
+pub(crate) struct Polled {
+    pub(crate) position: Position,
+    pub(crate) reset: bool,
+    pub(crate) texts: Vec<Arc<str>>,
+}
+
+impl Room {
+    pub(crate) fn new(name: &str, rule: Arc<Rule>) -> Room {
+        let quoted = serde_json::to_string(name).unwrap_or_default();
+        Room { name: name.into(), quoted, rule, inner: Mutex::default() }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_live(&self) -> bool {
+        self.inner().live
+    }
+
+    /// The link is lost: what comes is not told here until the keeper has told the history again.
+    pub(crate) fn detach(&self) {
+        self.inner().live = false;
+    }
+
+    /// Since when nobody is a member.
+    pub(crate) fn empty_since(&self) -> Option<Instant> {
+        self.inner().empty_since
+    }
+
+    pub(crate) fn position(&self) -> Position {
+        self.inner().position()
+    }
+
+    pub(crate) fn members(&self) -> usize {
+        self.inner().count
+    }
+
+    /// Takes the keeper's history. Where a part between it and what is known here is missing, all members are reset.
+    pub(crate) fn take_snapshot(&self, snapshot: Snapshot) {
+        let mut inner = self.inner();
+        let first = snapshot.messages.first().map_or(snapshot.head + 1, |message| message.offset);
+        let joins_on =
+            inner.epoch == snapshot.epoch && first <= inner.head + 1 && snapshot.head >= inner.head;
+        let was_known = inner.epoch != 0;
+        if !joins_on {
+            inner.ring.clear();
+            inner.ring_bytes = 0;
+            inner.batch = None;
+            inner.epoch = snapshot.epoch;
+            inner.head = first - 1;
+        }
+        let known = inner.head;
+        for message in snapshot.messages.iter().filter(|message| message.offset > known) {
+            inner.push(&self.quoted, &self.rule, message);
+        }
+        inner.head = snapshot.head;
+        inner.live = true;
+        if was_known && !joins_on {
+            let position = inner.position();
+            let text = envelope::reset(&self.quoted, position);
+            for member in inner.members.iter_mut().flatten() {
+                member.next = position.offset + 1;
+                member.socket.send_text(&text, Some(position));
+            }
+        }
+    }
+
+    /// Takes a message that the keeper has told. False when one before it is missing: then the history has to be asked for.
+    pub(crate) fn take_message(&self, epoch: u64, message: &Stored) -> bool {
+        let mut inner = self.inner();
+        if !inner.live || epoch != inner.epoch || message.offset > inner.head + 1 {
+            return false;
+        }
+        if message.offset == inner.head + 1 {
+            inner.push(&self.quoted, &self.rule, message);
+        }
+        true
+    }
+
+    /// Sends all members what they have not got, as far as their sockets take it.
+    pub(crate) fn deliver(&self) {
+        let mut begin = 0;
+        loop {
+            let mut inner = self.inner();
+            if begin == 0 {
+                for waiter in std::mem::take(&mut inner.waiters) {
+                    let _ = waiter.try_send(());
+                }
+            }
+            let end = inner.members.len().min(begin + STRIDE);
+            for key in begin..end {
+                inner.advance(self, key);
+            }
+            if end == inner.members.len() {
+                return;
+            }
+            begin = end;
+        }
+    }
+
+    /// A member's socket has room again.
+    pub(crate) fn catch_up(&self, key: usize) {
+        self.inner().advance(self, key);
+    }
+
+    /// Makes a socket a member: after this, it gets everything from `since` on, or from now on. `history` messages of before
+    /// are sent to one that names no position.
+    ///
+    /// # Errors
+    /// The room is full.
+    pub(crate) fn join(
+        &self,
+        socket: &Arc<Shared>,
+        since: Option<Position>,
+        history: usize,
+    ) -> Result<(usize, Position)> {
+        let mut inner = self.inner();
+        if inner.count >= self.rule.members_max {
+            return Err(Error::TooMuch(format!("the room has {} members, and takes no more", inner.count)));
+        }
+        let position = inner.position();
+        let tail = inner.tail();
+        let (next, recovered) = match since {
+            Some(since)
+                if since.epoch == inner.epoch && since.offset <= inner.head && since.offset + 1 >= tail =>
+            {
+                (since.offset + 1, Some(true))
+            }
+            Some(_) => (inner.head + 1, Some(false)),
+            None => (inner.head + 1 - (history.min(inner.ring.len()) as u64), None),
+        };
+        // The word comes before the first message.
+        socket.send_text(
+            &envelope::joined(&self.quoted, position, recovered),
+            (next > inner.head).then_some(position),
+        );
+        let member = Member { socket: socket.clone(), next };
+        let key = match inner.free.pop() {
+            Some(key) => {
+                inner.members[key] = Some(member);
+                key
+            }
+            None => {
+                inner.members.push(Some(member));
+                inner.members.len() - 1
+            }
+        };
+        inner.count += 1;
+        inner.empty_since = None;
+        inner.advance(self, key);
+        Ok((key, position))
+    }
+
+    pub(crate) fn leave(&self, key: usize) {
+        let mut inner = self.inner();
+        let left = inner.members.get_mut(key).and_then(Option::take);
+        if left.is_some() {
+            inner.free.push(key);
+            inner.count -= 1;
+            if inner.count == 0 {
+                inner.empty_since = Some(Instant::now());
+                inner.members = Vec::new();
+                inner.free = Vec::new();
+            }
+        }
+        // The socket's last owner may be this one: it ends outside of the lock.
+        drop(inner);
+        drop(left);
+    }
+
+    /// What there is after `since`. Where there is nothing, `waiter` is told when there is.
+    pub(crate) fn poll(&self, since: Option<Position>, waiter: Sender<()>) -> Polled {
+        let mut inner = self.inner();
+        inner.empty_since = (inner.count == 0).then(Instant::now);
+        let position = inner.position();
+        let tail = inner.tail();
+        let (next, reset) = match since {
+            None => (inner.head + 1, false),
+            Some(since)
+                if since.epoch == inner.epoch && since.offset <= inner.head && since.offset + 1 >= tail =>
+            {
+                (since.offset + 1, false)
+            }
+            Some(_) => (inner.head + 1, true),
+        };
+        let texts: Vec<_> =
+            inner.ring.iter().filter(|entry| entry.offset >= next).map(|entry| entry.text.clone()).collect();
+        if texts.is_empty() && !reset && since.is_some() {
+            inner.waiters.push(waiter);
+        }
+        Polled { position, reset, texts }
+    }
+}
+
+impl Inner {
+    fn position(&self) -> Position {
+        Position { epoch: self.epoch, offset: self.head }
+    }
+
+    /// The oldest offset that is kept.
+    fn tail(&self) -> u64 {
+        self.ring.front().map_or(self.head + 1, |entry| entry.offset)
+    }
+
+    fn push(&mut self, quoted: &str, rule: &Rule, message: &Stored) {
+        let text: Arc<str> = envelope::message(quoted, self.epoch, message).into();
+        self.head = message.offset;
+        self.ring_bytes += text.len();
+        let at = Instant::now();
+        self.ring.push_back(Entry { offset: message.offset, at, key: message.key.clone(), text });
+        while self.ring.len() > 1
+            && (self.ring.len() > rule.history_max
+                || self.ring_bytes > rule.history_bytes_max
+                || self.ring.front().is_some_and(|entry| at - entry.at > rule.history_age))
+        {
+            if let Some(oldest) = self.ring.pop_front() {
+                self.ring_bytes -= oldest.text.len();
+            }
+        }
+    }
+
+    /// Sends a member what it has not got.
+    fn advance(&mut self, room: &Room, key: usize) {
+        loop {
+            let (head, tail, position) = (self.head, self.tail(), self.position());
+            let Some(Some(member)) = self.members.get_mut(key) else { return };
+            if member.next > head {
+                return;
+            }
+            let socket = member.socket.clone();
+            if member.next < tail {
+                if room.rule.slow == Slow::Disconnect {
+                    socket.end_slow(TOO_SLOW);
+                    return;
+                }
+                // It is told when there is room for it to be told.
+                let next = Position { offset: tail - 1, ..position };
+                let text = envelope::reset(&room.quoted, next);
+                if socket.outlet.offer(&envelope::encode(&text, Some(next), socket.encoding)) != Offer::Taken
+                {
+                    return;
+                }
+                member.next = tail;
+                continue;
+            }
+            let from = member.next;
+            let batch = self.batch(socket.encoding, from, room.rule.slow == Slow::Coalesce);
+            let to = batch.to;
+            if socket.outlet.offer(&batch.bytes) != Offer::Taken {
+                return;
+            }
+            if let Some(Some(member)) = self.members.get_mut(key) {
+                member.next = to + 1;
+            }
+        }
+    }
+
+    /// The messages from `from` on, encoded; as many as fit.
+    fn batch(&mut self, encoding: Encoding, from: u64, coalesces: bool) -> &Batch {
+        let is_made = self.batch.as_ref().is_some_and(|batch| {
+            batch.encoding == encoding
+                && batch.from == from
+                && (batch.to == self.head || batch.bytes.len() >= BATCH_BYTES_MAX)
+        });
+        if !is_made {
+            self.batch = Some(self.make_batch(encoding, from, coalesces));
+        }
+        self.batch.as_ref().expect("it was made")
+    }
+
+    fn make_batch(&self, encoding: Encoding, from: u64, coalesces: bool) -> Batch {
+        let skip = usize::try_from(from - self.tail()).unwrap_or(usize::MAX);
+        let waiting = || self.ring.iter().skip(skip);
+        let is_replaced = |entry: &Entry| {
+            coalesces
+                && entry.key.is_some()
+                && waiting().any(|later| later.offset > entry.offset && later.key == entry.key)
+        };
+        let mut parts: Vec<Bytes> = Vec::new();
+        let (mut to, mut bytes) = (from, 0);
+        for entry in waiting() {
+            if bytes >= BATCH_BYTES_MAX {
+                break;
+            }
+            to = entry.offset;
+            if !is_replaced(entry) {
+                let position = Position { epoch: self.epoch, offset: entry.offset };
+                let part = envelope::encode(&entry.text, Some(position), encoding);
+                bytes += part.len();
+                parts.push(part);
+            }
+        }
+        let bytes = match parts.len() {
+            1 => parts.swap_remove(0),
+            _ => parts.concat().into(),
+        };
+        Batch { encoding, from, to, bytes }
+    }
+}

@@ -1,0 +1,153 @@
+//! What workers and the keeper of the rooms say to each other over its Unix socket: frames of MessagePack.
+//!
+//! Structures carry the names of their fields, so that two versions of a program understand each other during an upgrade.
+
+use serde::{Deserialize, Serialize};
+
+use crate::position::Position;
+
+/// Longest frame: a snapshot of a room's history is the longest that is sent.
+const FRAME_BYTES_MAX: usize = 64 << 20;
+
+/// Worker to keeper. `call` numbers what is answered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    Publish {
+        call: u64,
+        room: String,
+        draft: Draft,
+    },
+    /// The history, and from then on everything.
+    Subscribe {
+        call: u64,
+        room: String,
+    },
+    Unsubscribe {
+        room: String,
+    },
+    /// A member of this worker is there.
+    Enter {
+        room: String,
+        member: u64,
+        info: String,
+    },
+    Exit {
+        room: String,
+        member: u64,
+    },
+    Ask {
+        call: u64,
+        ask: Ask,
+    },
+    /// A newer keeper takes over: give me everything.
+    Yield {
+        name: String,
+    },
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Ask {
+    Presence { room: String },
+    Rooms,
+}
+
+/// A message before the keeper has given it its place. `data` is JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Draft {
+    pub(crate) kind: Kind,
+    pub(crate) key: Option<String>,
+    pub(crate) data: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Data,
+    Join,
+    Leave,
+}
+
+/// A message in its place.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Stored {
+    pub(crate) offset: u64,
+    pub(crate) kind: Kind,
+    pub(crate) key: Option<String>,
+    pub(crate) data: String,
+}
+
+/// The history of a room.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    pub(crate) epoch: u64,
+    /// The offset of the newest message that there ever was.
+    pub(crate) head: u64,
+    pub(crate) messages: Vec<Stored>,
+}
+
+/// Keeper to worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Reply {
+    Published {
+        call: u64,
+        position: Position,
+    },
+    Subscribed {
+        call: u64,
+        room: String,
+        snapshot: Snapshot,
+    },
+    Message {
+        room: String,
+        epoch: u64,
+        message: Stored,
+    },
+    /// JSON.
+    Answer {
+        call: u64,
+        json: String,
+    },
+    Refused {
+        call: u64,
+        reason: String,
+    },
+    /// The newer keeper listens there: come over.
+    Moved {
+        name: String,
+    },
+    /// To a newer keeper: one room; the end of all is a `Yielded`.
+    Handed {
+        room: String,
+        snapshot: Snapshot,
+    },
+    Yielded,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FrameError {
+    #[error("a frame of {0} bytes")]
+    TooLong(usize),
+    #[error("a frame makes no sense: {0}")]
+    Nonsense(#[from] rmp_serde::decode::Error),
+}
+
+/// Appends a message as one frame.
+pub(crate) fn encode(message: &impl Serialize, into: &mut Vec<u8>) {
+    let begin = into.len();
+    into.extend_from_slice(&[0; 4]);
+    rmp_serde::encode::write_named(into, message).expect("messages of this file can be encoded");
+    let length = (into.len() - begin - 4) as u32;
+    into[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
+}
+
+/// The first message of `bytes` and how many bytes it takes; `None` when it is not there as a whole.
+pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
+    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*head) as usize;
+    if length > FRAME_BYTES_MAX {
+        return Err(FrameError::TooLong(length));
+    }
+    match rest.get(..length) {
+        Some(body) => Ok(Some((rmp_serde::from_slice(body)?, length + 4))),
+        None => Ok(None),
+    }
+}

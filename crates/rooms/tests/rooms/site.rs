@@ -1,0 +1,76 @@
+//! `Site`: a server of the fixture.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tenfold_testkit::{Client, ServerProcess, wait_until};
+
+use crate::client::WsClient;
+use crate::fixture::FIXTURE;
+
+/// All models; the serial one has a worker for each of its clients.
+pub(crate) const MODELS: [&str; 8] =
+    ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
+
+pub(crate) struct Site {
+    pub(crate) server: ServerProcess,
+}
+
+impl Site {
+    /// Serves with two workers, in the serial model four, and these further settings.
+    pub(crate) fn start(model: &str, settings: &str) -> Site {
+        let workers = if model == "serial" { 6 } else { 2 };
+        Site::with(&format!("model = '{model}'\nworkers = {workers}\n{settings}"))
+    }
+
+    pub(crate) fn with(settings: &str) -> Site {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(FIXTURE, format!("listen = ['127.0.0.1:0']\n{settings}"));
+        Site { server: ServerProcess::start(&mut command) }
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        self.server.client()
+    }
+
+    pub(crate) fn open(&self, path: &str) -> WsClient {
+        WsClient::open(self.server.address(), path)
+    }
+
+    /// A client of the rooms endpoint.
+    pub(crate) fn rooms(&self) -> WsClient {
+        self.open("/rooms/ws")
+    }
+
+    /// Publishes; `target` is the room with further arguments. Gives the last position.
+    pub(crate) fn publish(&self, target: &str) -> String {
+        self.client().post(&format!("/publish/{target}"), "").expect(200).text()
+    }
+
+    /// The process that keeps the rooms.
+    pub(crate) fn keeper(&self) -> u32 {
+        let is_keeper = |pid: &u32| {
+            std::fs::read(format!("/proc/{pid}/cmdline"))
+                .is_ok_and(|line| String::from_utf8_lossy(&line).contains("keeper of rooms"))
+        };
+        wait_until("there is a keeper", || self.server.children().into_iter().find(is_keeper))
+    }
+
+    /// A JSON answer; none from a worker that dies over it.
+    pub(crate) fn try_get_json(&self, target: &str) -> Option<Value> {
+        let mut client = Client::try_connect(self.server.address()).ok()?;
+        client.try_send(format!("GET {target} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).ok()?;
+        let answer = client.try_read_to_end().ok()?;
+        let body = answer.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+        serde_json::from_slice(&answer[body..]).ok()
+    }
+
+    pub(crate) fn get_json(&self, target: &str) -> Value {
+        serde_json::from_str(&self.client().get(target).expect(200).text()).unwrap()
+    }
+}
+
+/// One case for each model.
+pub(crate) fn in_all_models(name: &str, run: fn(&str)) -> Vec<tenfold_testkit::Case> {
+    MODELS.map(|model| tenfold_testkit::Case::new(format!("{model}::{name}"), move || run(model))).into()
+}
