@@ -199,17 +199,14 @@ impl Room {
         if inner.count >= self.rule.members_max {
             return Err(Error::TooMuch(format!("the room has {} members, and takes no more", inner.count)));
         }
-        let position = inner.position();
-        let tail = inner.tail();
         let (next, recovered) = match since {
-            Some(since)
-                if since.epoch == inner.epoch && since.offset <= inner.head && since.offset + 1 >= tail =>
-            {
-                (since.offset + 1, Some(true))
-            }
-            Some(_) => (inner.head + 1, Some(false)),
+            Some(since) => match inner.behind(since) {
+                Some(next) => (next, Some(true)),
+                None => (inner.head + 1, Some(false)),
+            },
             None => (inner.head + 1 - (history.min(inner.ring.len()) as u64), None),
         };
+        let position = Position { offset: inner.head.max(next - 1), ..inner.position() };
         // The word comes before the first message.
         socket.send_text(
             &envelope::joined(&self.quoted, position, recovered),
@@ -253,17 +250,14 @@ impl Room {
     pub(crate) fn poll(&self, since: Option<Position>, waiter: Sender<()>) -> Polled {
         let mut inner = self.inner();
         inner.empty_since = (inner.count == 0).then(Instant::now);
-        let position = inner.position();
-        let tail = inner.tail();
         let (next, reset) = match since {
             None => (inner.head + 1, false),
-            Some(since)
-                if since.epoch == inner.epoch && since.offset <= inner.head && since.offset + 1 >= tail =>
-            {
-                (since.offset + 1, false)
-            }
-            Some(_) => (inner.head + 1, true),
+            Some(since) => match inner.behind(since) {
+                Some(next) => (next, false),
+                None => (inner.head + 1, true),
+            },
         };
+        let position = Position { offset: inner.head.max(next - 1), ..inner.position() };
         let texts: Vec<_> =
             inner.ring.iter().filter(|entry| entry.offset >= next).map(|entry| entry.text.clone()).collect();
         if texts.is_empty() && !reset && since.is_some() {
@@ -281,6 +275,13 @@ impl Inner {
     /// The oldest offset that is kept.
     fn tail(&self) -> u64 {
         self.ring.front().map_or(self.head + 1, |entry| entry.offset)
+    }
+
+    /// The first offset behind a position, if all from there on are kept. A client may know more than this worker: it has
+    /// heard from another one what the keeper's next word here will say.
+    fn behind(&self, since: Position) -> Option<u64> {
+        let next = since.offset.checked_add(1)?;
+        (since.epoch == self.epoch && next >= self.tail()).then_some(next)
     }
 
     fn push(&mut self, quoted: &str, rule: &Rule, message: &Stored) {
