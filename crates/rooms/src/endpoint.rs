@@ -156,6 +156,9 @@ struct Command {
     publish: Option<String>,
     data: Option<Value>,
     presence: Option<String>,
+    /// Is there anybody?
+    #[serde(default)]
+    ping: bool,
 }
 
 fn serve(ws: WebSocket, Known(visitor): Known, rooms: Rooms) -> Resting {
@@ -207,6 +210,9 @@ fn obey(socket: &Socket, rooms: &Rooms, visitor: &Visitor, command: Command) -> 
     if let Some(room) = &command.presence {
         socket::may_join(&rooms.hall, visitor, room)?;
         return Ok(json!({ "presence": rooms.presence(room)? }));
+    }
+    if command.ping {
+        return Ok(json!({ "pong": true }));
     }
     Err(Error::Forbidden("expected join, leave, publish or presence".into()))
 }

@@ -206,12 +206,10 @@ impl Room {
             },
             None => (inner.head + 1 - (history.min(inner.ring.len()) as u64), None),
         };
-        let position = Position { offset: inner.head.max(next - 1), ..inner.position() };
+        // Where it is: what follows comes as messages.
+        let position = Position { offset: next - 1, ..inner.position() };
         // The word comes before the first message.
-        socket.send_text(
-            &envelope::joined(&self.quoted, position, recovered),
-            (next > inner.head).then_some(position),
-        );
+        socket.send_text(&envelope::joined(&self.quoted, position, recovered), Some(position));
         let member = Member { socket: socket.clone(), next };
         let key = match inner.free.pop() {
             Some(key) => {

@@ -7,6 +7,7 @@ mod site;
 
 mod ads;
 mod articles;
+mod live;
 mod orders;
 mod pages;
 mod probes;

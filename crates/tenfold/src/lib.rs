@@ -26,7 +26,8 @@
 //! handlers changes.
 //!
 //! In this crate: re-exports of what an application needs, and the command line ([`cli`]). What is one level deeper has a
-//! module of its own: [`client`] for calls to other services, [`jobs`] for durable background work, [`runtime`] for fibers, streams and waiting,
+//! module of its own: [`client`] for calls to other services, [`jobs`] for durable background work, [`rooms`] for WebSockets
+//! and what is published to many, [`runtime`] for fibers, streams and waiting,
 //! [`supervisor`] for processes.
 
 #![forbid(unsafe_code)]
@@ -44,6 +45,7 @@ use tenfold_hook as _;
 pub use tenfold_client as client;
 pub use tenfold_compare as compare;
 pub use tenfold_jobs as jobs;
+pub use tenfold_rooms as rooms;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
@@ -54,7 +56,7 @@ pub use tenfold_server::{
     Json, Lane, Limits, MODELS, MatchedPath, Method, Model, Path, Peer, Placement, Query, Redirect,
     RequestHead, RequestId, Response, ResponseParts, Result, Routes, ServeError, Serving, Settings, State,
     StatusCode, TEXT, Templates, Upgraded, Uri, Version, block_on, runtime, scoreboard, serve, supervisor,
-    upgrade_to,
+    take_over, upgrade_to,
 };
 
 pub use cli::Main;
@@ -98,6 +100,7 @@ mod guide {
         Limits: "../../../docs/limits.md",
         Models: "../../../docs/models.md",
         Operations: "../../../docs/operations.md",
+        RoomsPage: "../../../docs/rooms.md",
         RuntimePage: "../../../docs/runtime.md",
         Sight: "../../../docs/sight.md",
         TablePage: "../../../docs/table.md",

@@ -9,15 +9,16 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("fiber", &[]),
     ("http", &[]),
     ("scoreboard", &[]),
-    ("testkit", &[]),
+    ("testkit", &["http"]),
     ("runtime", &["reactor", "fiber", "scoreboard"]),
     ("supervisor", &["scoreboard"]),
     ("server", &["runtime", "http", "supervisor", "scoreboard"]),
     ("client", &["runtime", "http"]),
     ("hook", &["runtime"]),
     ("jobs", &["runtime", "scoreboard", "client", "server"]),
+    ("rooms", &["runtime", "scoreboard", "client", "server", "http"]),
     ("compare", &["runtime", "http", "server", "client", "scoreboard"]),
-    ("tenfold", &["server", "client", "compare", "jobs", "hook"]),
+    ("tenfold", &["server", "client", "compare", "jobs", "rooms", "hook"]),
 ];
 
 /// Where unsafe code may be.

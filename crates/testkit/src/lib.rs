@@ -13,6 +13,7 @@ mod process;
 mod response;
 pub mod services;
 mod traffic;
+mod websocket;
 
 pub use client::{Client, PATIENCE};
 pub use harness::{Case, Options, run};
@@ -21,3 +22,4 @@ pub use process::{Exit, ServerProcess, is_frozen, kill_remaining, signal_process
 pub use response::{ResponseReader, TestResponse};
 pub use rustix::process::Signal;
 pub use traffic::{Counted, Traffic};
+pub use websocket::{WsClient, frame};

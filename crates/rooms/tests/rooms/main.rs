@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use tenfold_testkit::{Case, Options, kill_remaining, run};
 
-mod client;
 mod fixture;
 mod site;
 

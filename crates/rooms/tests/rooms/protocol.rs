@@ -1,9 +1,8 @@
 //! WebSocket as clients see it: the handshake, messages, control frames, what is wrong and what it gets.
 
 use tenfold_http::websocket::{CloseCode, CloseFrame, Event, Message, Opcode};
-use tenfold_testkit::Case;
+use tenfold_testkit::{Case, WsClient, frame};
 
-use crate::client::{WsClient, frame};
 use crate::site::{Site, in_all_models};
 
 pub(crate) fn cases() -> Vec<Case> {

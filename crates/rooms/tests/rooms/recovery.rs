@@ -4,9 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tenfold_testkit::{Case, Signal, signal_process, wait_until};
+use tenfold_testkit::{Case, Signal, WsClient, signal_process, wait_until};
 
-use crate::client::WsClient;
 use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -145,7 +144,7 @@ fn listen_a_while(address: &str, heard: &mut Heard, stays: Duration) {
     let leaves = Instant::now() + stays;
     let mut request = Vec::new();
     let join = json!({ "join": "quiet:d", "since": since }).to_string();
-    request.extend(crate::client::frame(tenfold_http::websocket::Opcode::Text, join.as_bytes()));
+    request.extend(tenfold_testkit::frame(tenfold_http::websocket::Opcode::Text, join.as_bytes()));
     use std::io::Write;
     if ws.stream.write_all(&request).is_err() {
         return;

@@ -1,9 +1,8 @@
 //! Rooms over all their ways: who hears what, in which order, on which worker.
 
 use serde_json::{Value, json};
-use tenfold_testkit::{Case, Client, wait_until};
+use tenfold_testkit::{Case, Client, WsClient, wait_until};
 
-use crate::client::WsClient;
 use crate::site::{Site, in_all_models};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -3,9 +3,8 @@
 use std::process::Command;
 
 use serde_json::Value;
-use tenfold_testkit::{Client, ServerProcess, wait_until};
+use tenfold_testkit::{Client, ServerProcess, WsClient, wait_until};
 
-use crate::client::WsClient;
 use crate::fixture::FIXTURE;
 
 /// All models; the serial one has a worker for each of its clients.

@@ -4,9 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tenfold_http::websocket::Event;
-use tenfold_testkit::{Case, memory_of_tree, wait_until};
+use tenfold_testkit::{Case, WsClient, memory_of_tree, wait_until};
 
-use crate::client::WsClient;
 use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use tenfold_testkit::{Case, Exit, Signal, wait_until};
+use tenfold_testkit::{Case, Exit, Signal, WsClient, wait_until};
 
-use crate::client::WsClient;
 use crate::site::{Site, in_all_models};
 
 pub(crate) fn cases() -> Vec<Case> {

@@ -44,7 +44,8 @@ fn register(jobs: Jobs, Form(Registration { name }): Form<Registration>) -> Resu
 }
 
 /// `POST /orders`
-fn order(jobs: Jobs, Form(Order { item }): Form<Order>) -> Result<Redirect> {
+fn order(jobs: Jobs, rooms: Rooms, Form(Order { item }): Form<Order>) -> Result<Redirect> {
+    super::live::count_order(&rooms, &item)?;
     jobs.with("deliver", &item)?.key("stock").send()?;
     Ok(Redirect::to("/orders"))
 }

@@ -62,6 +62,9 @@ pub fn templates() -> Result<Templates> {
         ("orders.html", include_str!("assets/orders.html")),
         ("sale.html", include_str!("assets/sale.html")),
         ("ticket.html", include_str!("assets/ticket.html")),
+        ("chat.html", include_str!("assets/chat.html")),
+        ("counter.html", include_str!("assets/counter.html")),
+        ("poll.html", include_str!("assets/poll.html")),
         ("error.html", include_str!("assets/error.html")),
     ])
 }

@@ -7,7 +7,7 @@ use tenfold::prelude::*;
 use super::ads::{self, Market};
 use super::database::Database;
 use super::store::Data;
-use super::{articles, orders, pages, probes, sale, transfer};
+use super::{articles, live, orders, pages, probes, sale, transfer};
 
 /// How this server runs, for the pages; known before the fork.
 #[derive(Clone, Debug, Serialize)]
@@ -49,7 +49,7 @@ pub fn app(facts: Facts, data: Data, suppliers: String) -> Result<App> {
         .get("/site.js", pages::script)
         .get("/favicon.ico", pages::icon)
         .on_error(move |failure, head| pages::error(&errors, failure, head));
-    Ok(orders::add(sale::add(with_probes(app))).jobs_in(jobs))
+    Ok(live::add(orders::add(sale::add(with_probes(app)))).jobs_in(jobs))
 }
 
 /// Routes that load tools and test suites use.

@@ -6,39 +6,45 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use crate::PATIENCE;
 use serde_json::Value;
 use tenfold_http::websocket::{
     CloseFrame, Decoder, Event, Inflater, Message, MessageLimits, Opcode, Role, encode_close, encode_masked,
 };
-use tenfold_testkit::PATIENCE;
 
 /// The key of RFC 6455 section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 const MASK: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 
-pub(crate) struct WsClient {
-    pub(crate) stream: TcpStream,
+/// One WebSocket.
+pub struct WsClient {
+    /// The connection below.
+    pub stream: TcpStream,
     input: Vec<u8>,
     decoder: Decoder,
     events: VecDeque<Event>,
     /// The head of the answer.
-    pub(crate) head: String,
+    pub head: String,
 }
 
 impl WsClient {
-    pub(crate) fn open(address: &str, path: &str) -> WsClient {
+    /// Opens; panics unless it is a WebSocket.
+    #[track_caller]
+    pub fn open(address: &str, path: &str) -> WsClient {
         WsClient::open_with(address, path, "")
     }
 
-    /// `headers` are whole lines.
-    pub(crate) fn open_with(address: &str, path: &str, headers: &str) -> WsClient {
+    /// As [`WsClient::open`]; `headers` are whole lines.
+    #[track_caller]
+    pub fn open_with(address: &str, path: &str, headers: &str) -> WsClient {
         let (head, client) = WsClient::try_open(address, path, headers);
         client.unwrap_or_else(|| panic!("no WebSocket: {head}"))
     }
 
     /// The answer's head, and the client if it is a 101.
-    pub(crate) fn try_open(address: &str, path: &str, headers: &str) -> (String, Option<WsClient>) {
+    #[track_caller]
+    pub fn try_open(address: &str, path: &str, headers: &str) -> (String, Option<WsClient>) {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -78,26 +84,35 @@ impl WsClient {
         (head, Some(client))
     }
 
-    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+    /// Sends bytes as they are.
+    #[track_caller]
+    pub fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
-    pub(crate) fn send(&mut self, text: &str) {
+    /// Sends a text.
+    #[track_caller]
+    pub fn send(&mut self, text: &str) {
         self.send_raw(&frame(Opcode::Text, text.as_bytes()));
     }
 
-    pub(crate) fn send_json(&mut self, value: &Value) {
+    /// Sends JSON.
+    #[track_caller]
+    pub fn send_json(&mut self, value: &Value) {
         self.send(&value.to_string());
     }
 
-    pub(crate) fn close(&mut self, close: Option<&CloseFrame>) {
+    /// Sends a Close frame.
+    #[track_caller]
+    pub fn close(&mut self, close: Option<&CloseFrame>) {
         let mut out = Vec::new();
         encode_close(&mut out, close, Some(MASK));
         self.send_raw(&out);
     }
 
     /// The next event; `None` when the server has closed the connection.
-    pub(crate) fn try_event(&mut self) -> Option<Event> {
+    #[track_caller]
+    pub fn try_event(&mut self) -> Option<Event> {
         let limits = MessageLimits { message_bytes_max: 64 << 20 };
         let mut inflater = Inflater::new();
         loop {
@@ -126,24 +141,30 @@ impl WsClient {
         }
     }
 
-    pub(crate) fn event(&mut self) -> Event {
+    /// The next event.
+    #[track_caller]
+    pub fn event(&mut self) -> Event {
         self.try_event().expect("the server has closed the connection")
     }
 
     /// The next message, as text.
-    pub(crate) fn text(&mut self) -> String {
+    #[track_caller]
+    pub fn text(&mut self) -> String {
         match self.event() {
             Event::Message(Message::Text(text)) => text,
             other => panic!("expected a text, got {other:?}"),
         }
     }
 
-    pub(crate) fn json(&mut self) -> Value {
+    /// The next message, as JSON.
+    #[track_caller]
+    pub fn json(&mut self) -> Value {
         serde_json::from_str(&self.text()).unwrap()
     }
 
     /// The next message with this field.
-    pub(crate) fn json_with(&mut self, field: &str) -> Value {
+    #[track_caller]
+    pub fn json_with(&mut self, field: &str) -> Value {
         loop {
             let json = self.json();
             if json.get(field).is_some() {
@@ -153,7 +174,8 @@ impl WsClient {
     }
 
     /// The close frame, and then the end of the connection.
-    pub(crate) fn expect_close(&mut self) -> (u16, String) {
+    #[track_caller]
+    pub fn expect_close(&mut self) -> (u16, String) {
         loop {
             match self.event() {
                 Event::Close(close) => {
@@ -168,7 +190,7 @@ impl WsClient {
     }
 
     /// Whether nothing comes for a while.
-    pub(crate) fn is_quiet(&mut self) -> bool {
+    pub fn is_quiet(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let mut byte = [0];
         let quiet = self.events.is_empty() && self.input.is_empty() && self.stream.peek(&mut byte).is_err();
@@ -177,7 +199,7 @@ impl WsClient {
     }
 
     /// Whether the server has not closed the connection.
-    pub(crate) fn is_open(&mut self) -> bool {
+    pub fn is_open(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         let mut chunk = [0; 4096];
         let is_open = loop {
@@ -192,7 +214,8 @@ impl WsClient {
     }
 
     /// Joins over the rooms endpoint, and waits for the word.
-    pub(crate) fn join(&mut self, room: &str, since: Option<&str>) -> Value {
+    #[track_caller]
+    pub fn join(&mut self, room: &str, since: Option<&str>) -> Value {
         self.send_json(&serde_json::json!({ "join": room, "since": since }));
         loop {
             let json = self.json();
@@ -204,8 +227,14 @@ impl WsClient {
 }
 
 /// A masked frame.
-pub(crate) fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
+pub fn frame(opcode: Opcode, payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     encode_masked(&mut out, opcode, payload, MASK);
     out
+}
+
+impl std::fmt::Debug for WsClient {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WsClient").field("stream", &self.stream).finish_non_exhaustive()
+    }
 }

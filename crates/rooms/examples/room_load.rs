@@ -1,0 +1,388 @@
+//! The listeners of a room, for measurements: very many WebSocket clients in one thread, and one publisher.
+//!
+//! ```text
+//! room_load ADDRESS --path /rooms/ws --say '{"join":"bench"}' --clients 15000 --publish /publish/bench --rate 10 --seconds 10
+//! ```
+//!
+//! Each message that is published has a time in it, `"t":"NANOSECONDS"` of the monotonic clock, which is the same for all processes
+//! of a machine. Prints one line of JSON: deliveries a second, and the times from publish to receipt. `--rate 0` publishes one
+//! message after the other without a pause; `--idle` publishes nothing and says only that all are connected; `--stalled N` has N
+//! of the clients read nothing. It does no more with a frame than to find its end: the other core is the server's.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketType};
+
+/// Clients that open at a time.
+const AT_ONCE: usize = 200;
+
+struct Options {
+    address: SocketAddrV4,
+    path: String,
+    say: Vec<String>,
+    clients: usize,
+    stalled: usize,
+    publish: String,
+    rate: u64,
+    seconds: u64,
+    bytes: usize,
+    idle: bool,
+}
+
+fn options() -> Result<Options, String> {
+    let mut arguments = std::env::args().skip(1);
+    let address = arguments.next().ok_or("which ADDRESS?")?;
+    let mut options = Options {
+        address: address.parse().map_err(|_| format!("{address}: expected an address with a port"))?,
+        path: "/rooms/ws".into(),
+        say: Vec::new(),
+        clients: 1_000,
+        stalled: 0,
+        publish: "/publish/bench".into(),
+        rate: 10,
+        seconds: 10,
+        bytes: 100,
+        idle: false,
+    };
+    while let Some(name) = arguments.next() {
+        if name == "--idle" {
+            options.idle = true;
+            continue;
+        }
+        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
+        let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: expected a number"));
+        match name.as_str() {
+            "--path" => options.path = value,
+            "--say" => options.say.push(value),
+            "--publish" => options.publish = value,
+            "--clients" => options.clients = number()? as usize,
+            "--stalled" => options.stalled = number()? as usize,
+            "--rate" => options.rate = number()?,
+            "--seconds" => options.seconds = number()?,
+            "--bytes" => options.bytes = number()? as usize,
+            _ => return Err(format!("unknown argument {name}")),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> Result<(), String> {
+    let options = options()?;
+    run(&options).map_err(|error| error.to_string())
+}
+
+fn run(options: &Options) -> io::Result<()> {
+    let mut load = Load::open(options)?;
+    println!("{{\"connected\":{}}}", load.clients.len());
+    io::stdout().flush()?;
+    if options.idle {
+        let until = Instant::now() + Duration::from_secs(options.seconds);
+        load.listen(until, &AtomicBool::new(false))?;
+        return Ok(());
+    }
+    load.listen(Instant::now() + Duration::from_secs(1), &AtomicBool::new(false))?;
+    load.begin();
+    let (published, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let publisher = {
+        let (published, over) = (published.clone(), over.clone());
+        let (address, path, rate, bytes) =
+            (options.address, options.publish.clone(), options.rate, options.bytes);
+        let until = Instant::now() + Duration::from_secs(options.seconds);
+        std::thread::spawn(move || {
+            let outcome = publish(address, &path, (rate, bytes), until, &published);
+            over.store(true, Ordering::Release);
+            outcome
+        })
+    };
+    let begun = Instant::now();
+    load.listen(begun + Duration::from_secs(options.seconds + 30), &over)?;
+    // What was published and is on its way still counts, and so does its time.
+    let mut last = load.received;
+    let mut quiet = Instant::now();
+    while quiet.elapsed() < Duration::from_millis(500) {
+        load.listen(Instant::now() + Duration::from_millis(50), &AtomicBool::new(false))?;
+        if load.received != last {
+            (last, quiet) = (load.received, Instant::now());
+        }
+    }
+    let took = load.last_at.duration_since(begun).as_secs_f64();
+    publisher.join().map_err(|_| io::Error::other("the publisher has panicked"))??;
+    load.report(published.load(Ordering::Acquire), took);
+    Ok(())
+}
+
+/// Now, in the clock that all processes share.
+fn now_ns() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
+}
+
+fn publish(
+    address: SocketAddrV4,
+    path: &str,
+    (rate, bytes): (u64, usize),
+    until: Instant,
+    published: &AtomicU64,
+) -> io::Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let begun = Instant::now();
+    for number in 0u32.. {
+        if let Some(pause) = Duration::from_secs(1).checked_div(u32::try_from(rate).unwrap_or(u32::MAX)) {
+            std::thread::sleep((begun + pause * number).saturating_duration_since(Instant::now()));
+        }
+        if Instant::now() >= until {
+            break;
+        }
+        let mut body = format!("{{\"t\":\"{:020}\",\"x\":\"", now_ns());
+        body.push_str(&"x".repeat(bytes.saturating_sub(body.len() + 2)));
+        body.push_str("\"}");
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())?;
+        read_answer(&mut stream)?;
+        published.fetch_add(1, Ordering::AcqRel);
+    }
+    Ok(())
+}
+
+/// The head of an answer and its body of known length.
+fn read_answer(stream: &mut TcpStream) -> io::Result<()> {
+    let mut input = Vec::new();
+    loop {
+        if let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&input[..end]).to_ascii_lowercase();
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .and_then(|n| n.trim().parse().ok());
+            if !head.starts_with("http/1.1 2") {
+                return Err(io::Error::other(head));
+            }
+            if input.len() >= end + 4 + length.unwrap_or(0) {
+                return Ok(());
+            }
+        }
+        let mut chunk = [0; 1024];
+        match stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => input.extend_from_slice(&chunk[..count]),
+        }
+    }
+}
+
+struct Client {
+    stream: TcpStream,
+    /// The beginning of a frame that is not whole.
+    rest: Vec<u8>,
+}
+
+struct Load {
+    epoll: OwnedFd,
+    clients: Vec<Client>,
+    received: u64,
+    gone: u64,
+    /// Microseconds from publish to receipt, by how often.
+    times: HashMap<u64, u64>,
+    last_at: Instant,
+}
+
+impl Load {
+    fn open(options: &Options) -> io::Result<Load> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let mut clients = Vec::with_capacity(options.clients);
+        while clients.len() < options.clients {
+            let first = clients.len();
+            let end = options.clients.min(first + AT_ONCE);
+            for number in first..end {
+                let mut stream = connect(options.address, number)?;
+                let request = format!(
+                    "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+                    options.path, options.address
+                );
+                stream.write_all(request.as_bytes())?;
+                clients.push(Client { stream, rest: Vec::new() });
+            }
+            for client in &mut clients[first..end] {
+                shake_hands(client, options)?;
+            }
+        }
+        for (number, client) in clients.iter().enumerate() {
+            client.stream.set_nonblocking(true)?;
+            if number >= options.stalled {
+                epoll::add(&epoll, client.stream.as_fd(), EventData::new_u64(number as u64), EventFlags::IN)?;
+            }
+        }
+        Ok(Load { epoll, clients, received: 0, gone: 0, times: HashMap::new(), last_at: Instant::now() })
+    }
+
+    fn begin(&mut self) {
+        self.received = 0;
+        self.times.clear();
+    }
+
+    /// Reads what comes until then, or until it is `over`.
+    fn listen(&mut self, until: Instant, over: &AtomicBool) -> io::Result<()> {
+        let mut events = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(0) }; 512];
+        let mut chunk = vec![0; 256 << 10];
+        while Instant::now() < until && !over.load(Ordering::Acquire) {
+            let wait = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+            let count = match epoll::wait(&self.epoll, &mut events[..], Some(&wait)) {
+                Ok(count) => count,
+                Err(rustix::io::Errno::INTR) => 0,
+                Err(errno) => return Err(errno.into()),
+            };
+            let now = now_ns();
+            for event in &events[..count] {
+                let number = event.data.u64() as usize;
+                match self.clients[number].stream.read(&mut chunk) {
+                    Ok(0) => self.lose(number),
+                    Ok(count) => self.take(number, &chunk[..count], now),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(_) => self.lose(number),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, number: usize) {
+        let _ = epoll::delete(&self.epoll, &self.clients[number].stream);
+        self.gone += 1;
+    }
+
+    fn take(&mut self, number: usize, bytes: &[u8], now: u64) {
+        let client = &mut self.clients[number];
+        let joined;
+        let mut input = if client.rest.is_empty() {
+            bytes
+        } else {
+            joined = [&client.rest[..], bytes].concat();
+            &joined
+        };
+        let mut answers = Vec::new();
+        while let Some((payload, rest)) = frame(input) {
+            input = rest;
+            match time_of(payload) {
+                Some(sent) => {
+                    self.received += 1;
+                    self.last_at = Instant::now();
+                    *self.times.entry(now.saturating_sub(sent) / 1_000).or_default() += 1;
+                }
+                // Engine.IO asks whether we are there.
+                None if payload == b"2" => answers.push("3"),
+                None => {}
+            }
+        }
+        client.rest = input.to_vec();
+        for answer in answers {
+            let _ = client.stream.write_all(&masked(answer.as_bytes()));
+        }
+    }
+
+    fn report(&self, published: u64, took: f64) {
+        let mut times: Vec<(u64, u64)> = self.times.iter().map(|(time, count)| (*time, *count)).collect();
+        times.sort_unstable();
+        let total: u64 = times.iter().map(|(_, count)| count).sum();
+        let at = |share: f64| {
+            let mut left = (total as f64 * share).ceil() as u64;
+            let found = times.iter().find(|(_, count)| {
+                left = left.saturating_sub(*count);
+                left == 0
+            });
+            found.map_or(0.0, |(time, _)| *time as f64 / 1_000.0)
+        };
+        println!(
+            "{{\"published\":{published},\"received\":{},\"gone\":{},\"deliveries_per_s\":{:.0},\"p50_ms\":{:.2},\"p99_ms\":{:.2},\"max_ms\":{:.2}}}",
+            self.received,
+            self.gone,
+            self.received as f64 / took,
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+    }
+}
+
+/// From one of many loopback addresses: one has no more than 28,000 ports to begin from.
+fn connect(to: SocketAddrV4, number: usize) -> io::Result<TcpStream> {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    let from = Ipv4Addr::new(127, 0, 1, 1 + (number / 10_000) as u8);
+    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
+    rustix::net::connect(&socket, &to)?;
+    let stream = TcpStream::from(socket);
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    Ok(stream)
+}
+
+fn shake_hands(client: &mut Client, options: &Options) -> io::Result<()> {
+    let mut input = Vec::new();
+    let end = loop {
+        if let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") {
+            break end + 4;
+        }
+        let mut chunk = [0; 2048];
+        match client.stream.read(&mut chunk)? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            count => input.extend_from_slice(&chunk[..count]),
+        }
+    };
+    if !input.starts_with(b"HTTP/1.1 101") {
+        return Err(io::Error::other(String::from_utf8_lossy(&input).into_owned()));
+    }
+    client.rest = input[end..].to_vec();
+    options.say.iter().try_for_each(|text| client.stream.write_all(&masked(text.as_bytes())))
+}
+
+/// A masked text frame, for up to 125 bytes.
+fn masked(payload: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    tenfold_http::websocket::encode_masked(
+        &mut out,
+        tenfold_http::websocket::Opcode::Text,
+        payload,
+        [1, 2, 3, 4],
+    );
+    out
+}
+
+/// The first frame's payload, and what follows it.
+fn frame(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (head, rest) = input.split_first_chunk::<2>()?;
+    let (length, rest) = match head[1] & 0x7f {
+        126 => {
+            let (bytes, rest) = rest.split_first_chunk::<2>()?;
+            (u16::from_be_bytes(*bytes) as usize, rest)
+        }
+        127 => {
+            let (bytes, rest) = rest.split_first_chunk::<8>()?;
+            (u64::from_be_bytes(*bytes) as usize, rest)
+        }
+        length => (usize::from(length), rest),
+    };
+    rest.split_at_checked(length)
+}
+
+/// The time in a message.
+fn time_of(payload: &[u8]) -> Option<u64> {
+    let at = payload.windows(5).position(|five| five == b"\"t\":\"")? + 5;
+    let digits = payload.get(at..at + 20)?;
+    digits.iter().try_fold(0u64, |number, digit| match digit {
+        b'0'..=b'9' => Some(number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))),
+        _ => None,
+    })
+}
