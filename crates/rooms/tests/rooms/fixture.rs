@@ -37,10 +37,12 @@ fn app() -> App {
         uncompressed: true,
         protocols: vec!["two", "one"],
     };
+    let large = SocketOptions { limits: MessageLimits { message_bytes_max: 64 << 20 }, ..SocketOptions::default() };
     App::new()
         .websocket("/stays", stays)
         .websocket("/rests", |ws: WebSocket| ws.on_message(echo))
         .websocket_with("/small", small, |ws: WebSocket| ws.on_message(echo))
+        .websocket_with("/large", large, |ws: WebSocket| ws.on_message(echo))
         .websocket("/guarded", |ws: WebSocket, Key(key): Key| ws.send(&key))
         .websocket("/fails", |_ws: WebSocket| Err::<(), _>("on purpose"))
         .websocket("/panics", |ws: WebSocket| ws.on_message(|_, _| -> () { panic!("on purpose") }))
