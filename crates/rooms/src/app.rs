@@ -45,6 +45,10 @@ pub trait AppRooms {
     /// Sets the rule of some rooms; of several that match, the first counts.
     fn room(self, rule: Rule) -> App;
 
+    /// Keeps the rooms in a Redis or Valkey (`redis://host:port`), where the settings name none: the same rooms on all machines
+    /// that name it. Default: in the memory of this machine's keeper.
+    fn rooms_in(self, url: &str) -> App;
+
     /// Serves the rooms that rules name under this path, over WebSocket, server-sent events and long-poll, with a client for
     /// pages at `PATH/client.js`.
     fn rooms(self, path: &str) -> App;
@@ -77,6 +81,9 @@ struct RoomsPart {
     identity: Option<Identity>,
     name: String,
     drain: Duration,
+    /// Who gives messages their places, if it is not the keeper: the settings' word, else the app's.
+    wished: Option<String>,
+    engine: Option<String>,
 }
 
 impl AppRooms for App {
@@ -96,6 +103,11 @@ impl AppRooms for App {
 
     fn room(mut self, rule: Rule) -> App {
         self.part::<RoomsPart>().rules.push(Arc::new(rule));
+        self
+    }
+
+    fn rooms_in(mut self, url: &str) -> App {
+        self.part::<RoomsPart>().wished = Some(url.to_owned());
         self
     }
 
@@ -130,6 +142,10 @@ impl Part for RoomsPart {
     fn prepare(&mut self, settings: &Settings) -> Result<(), String> {
         let patience = settings.graceful_timeout();
         self.drain = DRAIN_WINDOW.min(patience / 2);
+        self.engine = settings.rooms.clone().or_else(|| self.wished.clone());
+        if let Some(url) = &self.engine {
+            keeper::check_engine(url)?;
+        }
         self.socket_name();
         Ok(())
     }
@@ -138,7 +154,7 @@ impl Part for RoomsPart {
         if self.name.is_empty() {
             return Vec::new();
         }
-        vec![keeper::group(self.name.clone(), Rules(self.rules.clone()))]
+        vec![keeper::group(self.name.clone(), Rules(self.rules.clone()), self.engine.clone())]
     }
 
     fn finish(mut self: Box<Self>, app: App) -> Result<App, String> {

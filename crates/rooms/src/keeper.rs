@@ -6,7 +6,7 @@
 //! In an upgrade, the newer master's keeper asks that of its parent process for all histories and takes them over with their
 //! epochs; the older one sends its workers there. If the newer one goes away again, they come back.
 
-mod lobby;
+mod hub;
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
 
-use self::lobby::Lobby;
+use self::hub::{Hub, Local, Out, Redis};
 use crate::link::Link;
 use crate::pump::address;
 use crate::rule::Rules;
@@ -39,15 +39,24 @@ pub(crate) fn socket_name(master: u32, count: u32) -> String {
 }
 
 /// The keeper as a group of one process.
-pub(crate) fn group(name: String, rules: Rules) -> Group {
+/// `engine` is the URL of who gives messages their places, where that is not the keeper itself.
+pub(crate) fn group(name: String, rules: Rules, engine: Option<String>) -> Group {
     // Taken in the master: its parent is the older master in an upgrade, and somebody else otherwise.
     let count = name.rsplit_once('-').and_then(|(_, count)| count.parse().ok()).unwrap_or(0);
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
     let older = socket_name(parent, count);
-    Group::new("rooms", 1, move |worker| match run(&name, &older, &rules, worker) {
+    Group::new("rooms", 1, move |worker| match run((&name, &older), &rules, engine.as_deref(), worker) {
         Ok(()) => ExitReason::Done,
         Err(reason) => ExitReason::Failed(reason),
     })
+}
+
+/// Refuses what is no engine, before anything is started.
+pub(crate) fn check_engine(url: &str) -> Result<(), String> {
+    match url.split_once("://") {
+        Some(("redis" | "rediss" | "unix" | "redis+unix", _)) => Redis::check(url),
+        _ => Err(format!("rooms = {url:?}: expected redis://host:port")),
+    }
 }
 
 struct Keeper<'a> {
@@ -55,32 +64,39 @@ struct Keeper<'a> {
     listener: UnixListener,
     links: Vec<(u64, Link<Request>)>,
     next_id: u64,
-    lobby: Lobby,
+    hub: Box<dyn Hub>,
     leaving: Option<Instant>,
     /// A newer keeper has everything: workers that come are sent there.
     moved: Option<String>,
 }
 
 /// Runs in a process of its own, on its only thread, until it is ordered to stop.
-fn run(name: &str, older: &str, rules: &Rules, worker: &Worker) -> Result<(), String> {
+fn run(
+    (name, older): (&str, &str),
+    rules: &Rules,
+    engine: Option<&str>,
+    worker: &Worker,
+) -> Result<(), String> {
     let listener = address(name).and_then(|address| UnixListener::bind_addr(&address));
     let listener = listener.map_err(|error| format!("cannot listen as {name}: {error}"))?;
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
-    let mut lobby = Lobby::new(rules.clone());
-    if let Err(error) = take_over(older, name, &mut lobby)
+    let mut hub: Box<dyn Hub> = match engine {
+        None => Box::new(Local::new(rules.clone())),
+        Some(url) => Box::new(Redis::start(url, rules.clone())?),
+    };
+    if let Err(error) = take_over(older, name, &mut *hub)
         && !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
     {
         tracing::warn!(target: "rooms", %error, "the older keeper's histories could not be taken over");
     }
     set_title(&format!("keeper of rooms gen {}", worker.generation()));
     worker.ready();
-    let keeper =
-        Keeper { worker, listener, links: Vec::new(), next_id: 0, lobby, leaving: None, moved: None };
+    let keeper = Keeper { worker, listener, links: Vec::new(), next_id: 0, hub, leaving: None, moved: None };
     keeper.run().map_err(|error| format!("cannot wait: {error}"))
 }
 
 /// Asks an older keeper for everything that it has.
-fn take_over(older: &str, name: &str, lobby: &mut Lobby) -> io::Result<()> {
+fn take_over(older: &str, name: &str, hub: &mut dyn Hub) -> io::Result<()> {
     let mut stream = UnixStream::connect_addr(&address(older)?)?;
     if !is_ours(&stream) {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -94,7 +110,7 @@ fn take_over(older: &str, name: &str, lobby: &mut Lobby) -> io::Result<()> {
         while let Some((reply, length)) = wire::decode::<Reply>(&input).map_err(io::Error::other)? {
             input.drain(..length);
             match reply {
-                Reply::Handed { room, snapshot } => lobby.restore(&room, snapshot),
+                Reply::Handed { room, snapshot } => hub.restore(&room, snapshot),
                 Reply::Yielded => return Ok(()),
                 _ => {}
             }
@@ -141,6 +157,7 @@ impl Keeper<'_> {
             PollFd::from_borrowed_fd(self.worker.orders_fd(), PollFlags::IN),
             PollFd::new(&self.listener, PollFlags::IN),
         ];
+        fds.extend(self.hub.bell().map(|bell| PollFd::from_borrowed_fd(bell, PollFlags::IN)));
         fds.extend(self.links.iter().map(|(_, link)| {
             let mut flags = PollFlags::IN;
             flags.set(PollFlags::OUT, link.has_unsent());
@@ -180,28 +197,28 @@ impl Keeper<'_> {
         for (id, link) in &mut self.links {
             link.read(|request| requests.push((*id, request)));
         }
-        let mut out = Vec::new();
+        let mut out = Out::new();
         for (id, request) in requests {
             match request {
                 Request::Yield { name } => self.yield_to(id, name, &mut out),
-                request => self.lobby.take(id, request, &mut out),
+                request => self.hub.take(id, request, &mut out),
             }
         }
-        let lobby = &mut self.lobby;
+        let hub = &mut self.hub;
         self.links.retain(|(id, link)| {
             if link.gone {
-                lobby.lose(*id, &mut out);
+                hub.lose(*id, &mut out);
             }
             !link.gone
         });
-        lobby.tidy();
+        self.hub.tidy(&mut out);
         self.say(out);
     }
 
     /// A newer keeper gets everything; what workers send from now on goes there with them.
-    fn yield_to(&mut self, id: u64, name: String, out: &mut Vec<(u64, Reply)>) {
+    fn yield_to(&mut self, id: u64, name: String, out: &mut Out) {
         tracing::info!(target: "rooms", "a newer keeper takes over");
-        let all: Vec<(String, Snapshot)> = self.lobby.snapshots();
+        let all: Vec<(String, Snapshot)> = self.hub.snapshots();
         out.extend(all.into_iter().map(|(room, snapshot)| (id, Reply::Handed { room, snapshot })));
         out.push((id, Reply::Yielded));
         out.extend(
@@ -213,7 +230,7 @@ impl Keeper<'_> {
         self.moved = Some(name);
     }
 
-    fn say(&mut self, out: Vec<(u64, Reply)>) {
+    fn say(&mut self, out: Out) {
         // A message goes to many workers: it is made into a frame once.
         let (mut frame, mut last): (Vec<u8>, Option<Reply>) = (Vec::new(), None);
         for (id, reply) in out {

@@ -199,7 +199,10 @@ impl Pump {
                 }
                 self.hall.answer(call, Reply::Subscribed { call, room: name, snapshot: Default::default() });
             }
-            Reply::Published { call, .. } | Reply::Answer { call, .. } | Reply::Refused { call, .. } => {
+            Reply::Published { call, .. }
+            | Reply::Answer { call, .. }
+            | Reply::Refused { call, .. }
+            | Reply::Unavailable { call, .. } => {
                 self.hall.answer(call, reply);
             }
             Reply::Moved { name } => {

@@ -229,7 +229,13 @@ impl Shared {
         let room = self.hall.live_room(name)?;
         let (key, position) = room.join(self, how.since, how.history)?;
         let is_present = how.presence.is_some();
-        self.memberships().push(Membership { room: room.clone(), key, is_present });
+        let mut memberships = self.memberships();
+        if memberships.is_empty() {
+            // Most connections are in one room.
+            memberships.reserve_exact(1);
+        }
+        memberships.push(Membership { room: room.clone(), key, is_present });
+        drop(memberships);
         if let Some(about) = how.presence {
             self.hall.enter(name, self.number as u64, about);
         }

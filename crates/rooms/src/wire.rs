@@ -110,6 +110,11 @@ pub(crate) enum Reply {
         call: u64,
         reason: String,
     },
+    /// Nobody knows whether it was done.
+    Unavailable {
+        call: u64,
+        reason: String,
+    },
     /// The newer keeper listens there: come over.
     Moved {
         name: String,

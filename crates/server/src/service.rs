@@ -216,6 +216,15 @@ impl Open {
     }
 }
 
+impl Open {
+    /// The same connection in other hands: it is not accepted twice.
+    pub(crate) fn hand_on(&self) -> Open {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        scoreboard::current().connections_open.add(1);
+        Open(self.0.clone())
+    }
+}
+
 impl Drop for Open {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);

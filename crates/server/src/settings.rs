@@ -92,6 +92,9 @@ pub struct Settings {
     pub status: Option<String>,
     /// Where jobs are kept: a file; default `jobs.db`. Its keeper listens beside it.
     pub jobs: Option<String>,
+    /// Where rooms are kept: `redis://host:port`, the same for all machines of a service; default in the memory of this
+    /// machine's keeper.
+    pub rooms: Option<String>,
     /// The `Server` header; default `tenfold`, empty for none.
     pub server_header: String,
     /// What a client may ask for.
@@ -134,6 +137,7 @@ impl Default for Settings {
             scoreboard_file: None,
             status: None,
             jobs: None,
+            rooms: None,
             server_header: "tenfold".into(),
             limits: Limits::default(),
         }

@@ -37,7 +37,8 @@ fn app() -> App {
         uncompressed: true,
         protocols: vec!["two", "one"],
     };
-    let large = SocketOptions { limits: MessageLimits { message_bytes_max: 64 << 20 }, ..SocketOptions::default() };
+    let large =
+        SocketOptions { limits: MessageLimits { message_bytes_max: 64 << 20 }, ..SocketOptions::default() };
     App::new()
         .websocket("/stays", stays)
         .websocket("/rests", |ws: WebSocket| ws.on_message(echo))

@@ -74,7 +74,7 @@ pub(crate) fn serve_connection_until(mut conn: Connection, stop: &Arc<OwnedFd>) 
                 return;
             }
             Next::TakenOver => {
-                if let Some((held, begin)) = work.hand_over(Box::new(conn)) {
+                if let Some((held, begin)) = work.hand_over(conn) {
                     held::begin_on_thread(held, begin, stop);
                 }
                 return;

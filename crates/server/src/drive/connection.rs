@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     /// Counts it among its address's connections, where those are bounded.
     pub(crate) counted: Option<Counted>,
     /// Counts it among the worker's connections for as long as it lives.
-    _open: Open,
+    open: Open,
 }
 
 impl Connection {
@@ -57,7 +57,7 @@ impl Connection {
             dawn: Dawn::accepted(service.sight),
             pace: WritePace::default(),
             counted: None,
-            _open: Open::count(service),
+            open: Open::count(service),
         }
     }
 
@@ -162,6 +162,50 @@ impl Connection {
     /// returned.
     pub(crate) fn detach(&mut self) -> io::Result<Vec<u8>> {
         self.feed.take().map_or(Ok(Vec::new()), feed::detach)
+    }
+}
+
+/// What is left of a connection that has left HTTP: who keeps thousands of them pays for no more.
+pub(crate) struct Line {
+    pub(crate) stream: TcpStream,
+    pub(crate) feed: Option<FeedId>,
+    pub(crate) peer: Peer,
+    pub(crate) service: Arc<Service>,
+    _counted: Option<Counted>,
+    _open: Open,
+}
+
+impl Connection {
+    /// Leaves HTTP.
+    pub(crate) fn into_line(mut self) -> Line {
+        Line {
+            stream: self.stream.clone(),
+            feed: self.feed.take(),
+            peer: self.peer,
+            service: self.service.clone(),
+            _counted: self.counted.take(),
+            _open: self.open.hand_on(),
+        }
+    }
+}
+
+impl Line {
+    /// Reads some bytes; 0 is the client's end.
+    pub(crate) fn read(&self, into: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+        read(&self.stream, self.feed, into, until)
+    }
+
+    /// As [`Connection::detach`].
+    pub(crate) fn detach(&mut self) -> io::Result<Vec<u8>> {
+        self.feed.take().map_or(Ok(Vec::new()), feed::detach)
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(feed) = self.feed.take() {
+            feed::close(feed);
+        }
     }
 }
 

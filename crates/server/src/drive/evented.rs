@@ -132,7 +132,7 @@ fn run(mut conn: Box<Connection>, mut work: Box<Workspace>) {
                 return;
             }
             Next::TakenOver => {
-                if let Some((held, begin)) = work.hand_over(conn) {
+                if let Some((held, begin)) = work.hand_over(*conn) {
                     held::begin_on_loop(held, begin);
                 }
                 return;

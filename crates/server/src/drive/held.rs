@@ -21,8 +21,8 @@ use tenfold_runtime::feed::{self, Dormant, FeedId, News};
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{park, reserve};
 
-use crate::drive::connection::Connection;
-use crate::drive::linger::linger;
+use crate::drive::connection::{Connection, Line};
+use crate::drive::linger::discard;
 use crate::lane::Placement;
 use crate::peer::Peer;
 
@@ -31,7 +31,7 @@ const READ_BYTES: usize = 16 << 10;
 
 /// A connection in the hands of its new owner.
 pub struct Held {
-    conn: Box<Connection>,
+    line: Line,
     /// What has come and was not taken.
     early: Vec<u8>,
     /// Of the route that gave it away: where its handlers run.
@@ -78,23 +78,23 @@ pub enum Stay {
 }
 
 impl Held {
-    pub(crate) fn new(conn: Box<Connection>, early: Vec<u8>, lane: usize) -> Held {
-        Held { conn, early, lane, stop: None }
+    pub(crate) fn new(conn: Connection, early: Vec<u8>, lane: usize) -> Held {
+        Held { line: conn.into_line(), early, lane, stop: None }
     }
 
     /// The stream below, for writing. What was received early is only in `self`.
     pub fn stream(&self) -> &TcpStream {
-        &self.conn.stream
+        &self.line.stream
     }
 
     /// Who is at the other end.
     pub fn peer(&self) -> &Peer {
-        &self.conn.peer
+        &self.line.peer
     }
 
     /// Whether the worker is on its way out.
     pub fn is_stopping(&self) -> bool {
-        self.conn.service.was_told_to_stop()
+        self.line.service.was_told_to_stop()
     }
 
     /// Takes the bytes that have come and were not taken yet. Never waits.
@@ -117,20 +117,20 @@ impl Held {
     /// A worker with one thread hears its orders here, between one message and the next.
     fn read(&mut self, begin: usize, until: Option<Instant>) -> io::Result<usize> {
         while let Some(stop) = &self.stop
-            && !self.conn.service.is_stopping()
+            && !self.line.service.is_stopping()
         {
-            match park::interruptible(stop, || self.conn.read(&mut self.early[begin..], until)) {
+            match park::interruptible(stop, || self.line.read(&mut self.early[begin..], until)) {
                 Err(error) if park::is_cancellation(&error) => {}
                 outcome => return outcome,
             }
         }
-        self.conn.read(&mut self.early[begin..], until)
+        self.line.read(&mut self.early[begin..], until)
     }
 
     /// Runs `f` as a handler of the route would run: in the `event` model its waits hold the loop, in a lane with threads of
     /// its own it runs on one of them.
     pub fn run<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        let lane = &self.conn.service.lanes[self.lane];
+        let lane = &self.line.service.lanes[self.lane];
         match (&lane.pool, &lane.placement) {
             (Some(pool), _) => pool.run(f),
             (None, Placement::Inline) => park::inline(f),
@@ -141,8 +141,8 @@ impl Held {
     /// Takes the stream out of the driver's hands, with the bytes that have come.
     pub(crate) fn detach(&mut self) -> io::Result<(TcpStream, Vec<u8>)> {
         let mut early = self.take_early();
-        early.extend(self.conn.detach()?);
-        Ok((self.conn.stream.clone(), early))
+        early.extend(self.line.detach()?);
+        Ok((self.line.stream.clone(), early))
     }
 }
 
@@ -215,8 +215,8 @@ fn go_on(mut home: Box<Home>, mut pause: Pause) {
         if home.held.early.is_empty() {
             // What is kept of an idle connection is what it needs.
             home.held.early = Vec::new();
-            let conn = &mut home.held.conn;
-            let feed = *conn.feed.get_or_insert_with(|| feed::open(conn.stream.socket()));
+            let line = &mut home.held.line;
+            let feed = *line.feed.get_or_insert_with(|| feed::open(line.stream.socket()));
             match feed::rest(feed, home, longest) {
                 Ok(()) => return,
                 Err(back) => home = back,
@@ -231,9 +231,9 @@ fn go_on(mut home: Box<Home>, mut pause: Pause) {
 
 fn end(held: Held, pause: Pause) {
     match pause {
-        Pause::Linger => linger(*held.conn),
+        Pause::Linger => discard(&held.line.stream, held.line.feed, held.line.service.bounds.linger),
         _ => {
-            let _ = held.conn.stream.shutdown(Shutdown::Write);
+            let _ = held.line.stream.shutdown(Shutdown::Write);
         }
     }
 }
@@ -268,7 +268,7 @@ impl Dormant for Home {
 
 impl std::fmt::Debug for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Held").field("peer", &self.conn.peer).finish_non_exhaustive()
+        f.debug_struct("Held").field("peer", &self.line.peer).finish_non_exhaustive()
     }
 }
 

@@ -58,7 +58,7 @@ impl Workspace {
 
     /// The connection in the hands of its new owner, with what it has sent beyond the request. Only after
     /// [`crate::drive::exchange::Next::TakenOver`].
-    pub(crate) fn hand_over(mut self: Box<Self>, conn: Box<Connection>) -> Option<(Held, Begin)> {
+    pub(crate) fn hand_over(mut self: Box<Self>, conn: Connection) -> Option<(Held, Begin)> {
         let taken = self.take_over.take();
         let early = self.input.filled().to_vec();
         self.put();

@@ -242,7 +242,7 @@ fn serve_given(given: Given, service: &Arc<Service>) -> (After, Vec<u8>) {
     let next = serve_until(&mut conn, &mut work, &mut 0, 1);
     if next == Next::TakenOver {
         // The front waits for it as for any answer; routes that know that they keep connections are not passed on.
-        if let Some((held, begin)) = work.hand_over(Box::new(conn)) {
+        if let Some((held, begin)) = work.hand_over(conn) {
             held::begin_on_thread(held, begin, &service.stop.eventfd);
         }
         return (After::Close, Vec::new());

@@ -196,7 +196,7 @@ fn run(mut conn: Box<Connection>) {
         };
     }
     if next == Next::TakenOver {
-        if let Some((held, begin)) = work.hand_over(conn) {
+        if let Some((held, begin)) = work.hand_over(*conn) {
             held::begin_on_loop(held, begin);
         }
         return;

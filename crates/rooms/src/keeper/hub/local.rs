@@ -1,10 +1,11 @@
-//! `Lobby`: the rooms themselves. Takes requests, gives replies; no I/O.
+//! `Local`: the rooms of one machine, in the memory of its keeper. Takes requests, gives replies; no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::{Hub, Out};
 use crate::position::Position;
 use crate::rule::{Rule, Rules};
 use crate::wire::{Ask, Draft, Kind, Reply, Request, Snapshot, Stored};
@@ -14,15 +15,12 @@ const ROOMS_MAX: usize = 100_000;
 /// How often rooms are looked through for what is too old.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
-pub(super) struct Lobby {
+pub(in crate::keeper) struct Local {
     rules: Rules,
     rooms: HashMap<String, Room>,
     next_epoch: u64,
     next_tidy: Instant,
 }
-
-/// Who hears what.
-type Out = Vec<(u64, Reply)>;
 
 struct Room {
     rule: std::sync::Arc<Rule>,
@@ -36,52 +34,12 @@ struct Room {
     used: Instant,
 }
 
-impl Lobby {
-    pub(super) fn new(rules: Rules) -> Lobby {
+impl Local {
+    pub(in crate::keeper) fn new(rules: Rules) -> Local {
         // Two keepers never give the same epoch: the clock's microseconds differ, and so does the process.
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let next_epoch = (now.as_micros() as u64) << 8 | u64::from(std::process::id() & 0xff);
-        Lobby { rules, rooms: HashMap::new(), next_epoch, next_tidy: Instant::now() + TIDY_EVERY }
-    }
-
-    pub(super) fn take(&mut self, worker: u64, request: Request, out: &mut Out) {
-        match request {
-            Request::Publish { call, room, draft } => match self.publish(&room, draft, out) {
-                Ok(position) => out.push((worker, Reply::Published { call, position })),
-                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
-            },
-            Request::Subscribe { call, room: name } => match self.room(&name) {
-                Ok(room) => {
-                    room.workers.insert(worker);
-                    let snapshot = room.snapshot();
-                    out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
-                }
-                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
-            },
-            Request::Unsubscribe { room } => {
-                if let Some(room) = self.rooms.get_mut(&room) {
-                    room.workers.remove(&worker);
-                }
-            }
-            Request::Enter { room, member, info } => self.enter(&room, (worker, member), info, out),
-            Request::Exit { room, member } => self.exit(&room, (worker, member), out),
-            Request::Ask { call, ask } => out.push((worker, Reply::Answer { call, json: self.answer(&ask) })),
-            Request::Yield { .. } => {}
-        }
-    }
-
-    /// A worker is gone, and so is everybody who was present there.
-    pub(super) fn lose(&mut self, worker: u64, out: &mut Out) {
-        let names: Vec<String> = self.rooms.keys().cloned().collect();
-        for name in names {
-            let Some(room) = self.rooms.get_mut(&name) else { continue };
-            room.workers.remove(&worker);
-            let gone: Vec<_> =
-                room.present.range((worker, 0)..=(worker, u64::MAX)).map(|(who, _)| *who).collect();
-            for who in gone {
-                self.exit(&name, who, out);
-            }
-        }
+        Local { rules, rooms: HashMap::new(), next_epoch, next_tidy: Instant::now() + TIDY_EVERY }
     }
 
     fn room(&mut self, name: &str) -> Result<&mut Room, String> {
@@ -161,9 +119,49 @@ impl Lobby {
             }
         }
     }
+}
 
-    /// Forgets what is too old, and rooms of which nothing is left.
-    pub(super) fn tidy(&mut self) {
+impl Hub for Local {
+    fn take(&mut self, worker: u64, request: Request, out: &mut Out) {
+        match request {
+            Request::Publish { call, room, draft } => match self.publish(&room, draft, out) {
+                Ok(position) => out.push((worker, Reply::Published { call, position })),
+                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
+            },
+            Request::Subscribe { call, room: name } => match self.room(&name) {
+                Ok(room) => {
+                    room.workers.insert(worker);
+                    let snapshot = room.snapshot();
+                    out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
+                }
+                Err(reason) => out.push((worker, Reply::Refused { call, reason })),
+            },
+            Request::Unsubscribe { room } => {
+                if let Some(room) = self.rooms.get_mut(&room) {
+                    room.workers.remove(&worker);
+                }
+            }
+            Request::Enter { room, member, info } => self.enter(&room, (worker, member), info, out),
+            Request::Exit { room, member } => self.exit(&room, (worker, member), out),
+            Request::Ask { call, ask } => out.push((worker, Reply::Answer { call, json: self.answer(&ask) })),
+            Request::Yield { .. } => {}
+        }
+    }
+
+    fn lose(&mut self, worker: u64, out: &mut Out) {
+        let names: Vec<String> = self.rooms.keys().cloned().collect();
+        for name in names {
+            let Some(room) = self.rooms.get_mut(&name) else { continue };
+            room.workers.remove(&worker);
+            let gone: Vec<_> =
+                room.present.range((worker, 0)..=(worker, u64::MAX)).map(|(who, _)| *who).collect();
+            for who in gone {
+                self.exit(&name, who, out);
+            }
+        }
+    }
+
+    fn tidy(&mut self, _out: &mut Out) {
         let now = Instant::now();
         if now < self.next_tidy {
             return;
@@ -178,12 +176,11 @@ impl Lobby {
         });
     }
 
-    pub(super) fn snapshots(&self) -> Vec<(String, Snapshot)> {
+    fn snapshots(&self) -> Vec<(String, Snapshot)> {
         self.rooms.iter().map(|(name, room)| (name.clone(), room.snapshot())).collect()
     }
 
-    /// Takes a room of an older keeper.
-    pub(super) fn restore(&mut self, name: &str, snapshot: Snapshot) {
+    fn restore(&mut self, name: &str, snapshot: Snapshot) {
         let Ok(room) = self.room(name) else { return };
         (room.epoch, room.head) = (snapshot.epoch, snapshot.head);
         room.bytes = snapshot.messages.iter().map(|message| message.data.len()).sum();

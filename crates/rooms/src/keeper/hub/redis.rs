@@ -1,0 +1,319 @@
+//! `Redis`: the rooms of many machines, in a Redis or Valkey. It gives each message its place, by a script that is one step there;
+//! every keeper has copies of the rooms that its workers have members in, and hears of what comes by publish/subscribe.
+//!
+//! ```text
+//!   worker ─► keeper ─► out (thread) ─► script: offset + 1, history, PUBLISH ─┐
+//!   workers ◄─ keeper ◄─ in (thread) ◄─ SUBSCRIBE ◄───────────────────────────┘
+//! ```
+//!
+//! Publish/subscribe of Redis loses what is published while a connection is down. That is seen: a message whose offset is not the
+//! next one, and a connection that was lost, have the history read again; what it does not have any more is a reset.
+
+mod engine;
+mod script;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use self::engine::{Command, Engine, Event};
+use super::{Hub, Out};
+use crate::position::Position;
+use crate::rule::{Rule, Rules};
+use crate::wire::{Ask, Draft, Reply, Request, Snapshot, Stored};
+
+/// Questions that wait for their answers; further ones are refused.
+const CALLS_MAX: usize = 100_000;
+/// How often this keeper says that it lives, and looks for others that do not.
+const ALIVE_EVERY: Duration = Duration::from_secs(1);
+
+pub(in crate::keeper) struct Redis {
+    rules: Rules,
+    engine: Engine,
+    rooms: HashMap<String, Copy>,
+    calls: HashMap<u64, (u64, u64)>,
+    next_token: u64,
+    next_alive: Instant,
+}
+
+/// What is known here of a room.
+struct Copy {
+    rule: Arc<Rule>,
+    /// Its history is known up to the head, and what comes is heard.
+    live: bool,
+    snapshot: Snapshot,
+    workers: BTreeSet<u64>,
+    /// Who waits for the history: worker and call.
+    waiting: Vec<(u64, u64)>,
+    /// Who is present by this keeper's workers.
+    present: BTreeMap<(u64, u64), String>,
+    /// What came before the history did.
+    early: VecDeque<(u64, Stored)>,
+}
+
+impl Redis {
+    /// Whether the URL can be understood.
+    pub(in crate::keeper) fn check(url: &str) -> Result<(), String> {
+        tenfold_client::redis::Client::new(url).map(drop).map_err(|error| format!("rooms = {url:?}: {error}"))
+    }
+
+    /// Starts the threads that talk to the engine; it need not be there yet.
+    pub(in crate::keeper) fn start(url: &str, rules: Rules) -> Result<Redis, String> {
+        Ok(Redis {
+            rules,
+            engine: Engine::start(url)?,
+            rooms: HashMap::new(),
+            calls: HashMap::new(),
+            next_token: 1,
+            next_alive: Instant::now(),
+        })
+    }
+
+    /// Asks the engine something; the answer goes to this worker's call.
+    fn ask(&mut self, worker: u64, call: u64, command: impl FnOnce(u64) -> Command, out: &mut Out) {
+        if self.calls.len() >= CALLS_MAX {
+            return out.push((
+                worker,
+                Reply::Refused { call, reason: "too many calls wait for the rooms' engine".into() },
+            ));
+        }
+        let token = self.next_token;
+        self.next_token += 1;
+        self.calls.insert(token, (worker, call));
+        self.engine.post(command(token));
+    }
+
+    fn answer(&mut self, token: u64, reply: impl FnOnce(u64) -> Reply, out: &mut Out) {
+        if let Some((worker, call)) = self.calls.remove(&token) {
+            out.push((worker, reply(call)));
+        }
+    }
+
+    fn copy(&mut self, name: &str) -> &mut Copy {
+        let rules = &self.rules;
+        self.rooms.entry(name.to_owned()).or_insert_with(|| Copy {
+            rule: rules.of(name),
+            live: false,
+            snapshot: Snapshot::default(),
+            workers: BTreeSet::new(),
+            waiting: Vec::new(),
+            present: BTreeMap::new(),
+            early: VecDeque::new(),
+        })
+    }
+
+    fn subscribe(&mut self, worker: u64, call: u64, name: String, out: &mut Out) {
+        let copy = self.copy(&name);
+        copy.workers.insert(worker);
+        if copy.live {
+            let snapshot = copy.snapshot.clone();
+            return out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
+        }
+        let is_first = copy.waiting.is_empty();
+        copy.waiting.push((worker, call));
+        if is_first {
+            self.engine.post(Command::Open { room: name });
+        }
+    }
+
+    fn unsubscribe(&mut self, worker: u64, name: &str) {
+        let Some(copy) = self.rooms.get_mut(name) else { return };
+        copy.workers.remove(&worker);
+        if copy.workers.is_empty() && copy.present.is_empty() {
+            self.rooms.remove(name);
+            self.engine.post(Command::Close { room: name.to_owned() });
+        }
+    }
+
+    fn enter(&mut self, name: &str, who: (u64, u64), info: String) {
+        let copy = self.copy(name);
+        copy.present.insert(who, info.clone());
+        let announces = copy.rule.presence.then(|| copy.rule.clone());
+        self.engine.post(Command::Enter { room: name.to_owned(), who, info, announces });
+    }
+
+    fn exit(&mut self, name: &str, who: (u64, u64)) {
+        let Some(copy) = self.rooms.get_mut(name) else { return };
+        if copy.present.remove(&who).is_some() {
+            let announces = copy.rule.presence.then(|| copy.rule.clone());
+            self.engine.post(Command::Exit { room: name.to_owned(), who, announces });
+        }
+    }
+
+    fn happened(&mut self, event: Event, out: &mut Out) {
+        match event {
+            Event::Published { token, position } => {
+                self.answer(token, |call| Reply::Published { call, position }, out);
+            }
+            Event::Answer { token, json } => self.answer(token, |call| Reply::Answer { call, json }, out),
+            // No answer: the worker's wait ends, and nobody knows whether it was done.
+            Event::Failed { token } => {
+                let reason = "the rooms' engine does not answer".to_owned();
+                self.answer(token, |call| Reply::Unavailable { call, reason }, out);
+            }
+            Event::Opened { room, snapshot } => self.opened(&room, snapshot, out),
+            Event::Message { room, epoch, message } => self.message(&room, epoch, message, out),
+            Event::Lost => self.lost(),
+        }
+    }
+
+    /// The history is there: whoever waits for it gets it, and all others compare it with what they have.
+    fn opened(&mut self, name: &str, snapshot: Snapshot, out: &mut Out) {
+        let Some(copy) = self.rooms.get_mut(name) else { return };
+        copy.snapshot = snapshot;
+        copy.live = true;
+        for (epoch, message) in std::mem::take(&mut copy.early) {
+            copy.push(epoch, &message);
+        }
+        let waiting = std::mem::take(&mut copy.waiting);
+        let told: BTreeSet<u64> = waiting.iter().map(|(worker, _)| *worker).collect();
+        let others = copy.workers.iter().filter(|worker| !told.contains(worker)).map(|worker| (*worker, 0));
+        for (worker, call) in waiting.iter().copied().chain(others) {
+            let snapshot = copy.snapshot.clone();
+            out.push((worker, Reply::Subscribed { call, room: name.to_owned(), snapshot }));
+        }
+    }
+
+    fn message(&mut self, name: &str, epoch: u64, message: Stored, out: &mut Out) {
+        let Some(copy) = self.rooms.get_mut(name) else { return };
+        if !copy.live {
+            copy.early.push_back((epoch, message));
+            if copy.early.len() > copy.rule.history_max {
+                copy.early.pop_front();
+            }
+            return;
+        }
+        match copy.push(epoch, &message) {
+            Joined::Next => {
+                let reply = Reply::Message { room: name.to_owned(), epoch, message };
+                out.extend(copy.workers.iter().map(|worker| (*worker, reply.clone())));
+            }
+            Joined::Known => {}
+            Joined::Gap => {
+                copy.live = false;
+                copy.early.push_back((epoch, message));
+                self.engine.post(Command::Open { room: name.to_owned() });
+            }
+        }
+    }
+
+    /// The connection to the engine was lost, and is there again: what was said meanwhile has to be read.
+    fn lost(&mut self) {
+        for (name, copy) in &mut self.rooms {
+            copy.live = false;
+            self.engine.post(Command::Open { room: name.clone() });
+            for (who, info) in &copy.present {
+                let enter =
+                    Command::Enter { room: name.clone(), who: *who, info: info.clone(), announces: None };
+                self.engine.post(enter);
+            }
+        }
+    }
+}
+
+impl Hub for Redis {
+    fn take(&mut self, worker: u64, request: Request, out: &mut Out) {
+        match request {
+            Request::Publish { call, room, draft } => {
+                let rule = self.rules.of(&room);
+                self.ask(worker, call, |token| Command::Publish { token, room, draft, rule }, out);
+            }
+            Request::Subscribe { call, room } => self.subscribe(worker, call, room, out),
+            Request::Unsubscribe { room } => self.unsubscribe(worker, &room),
+            Request::Enter { room, member, info } => self.enter(&room, (worker, member), info),
+            Request::Exit { room, member } => self.exit(&room, (worker, member)),
+            Request::Ask { call, ask: Ask::Presence { room } } => {
+                let rule = self.rules.of(&room);
+                self.ask(
+                    worker,
+                    call,
+                    |token| Command::Presence { token, room, announces: rule.presence.then_some(rule) },
+                    out,
+                );
+            }
+            Request::Ask { call, ask: Ask::Rooms } => {
+                out.push((worker, Reply::Answer { call, json: self.list() }))
+            }
+            Request::Yield { .. } => {}
+        }
+    }
+
+    fn lose(&mut self, worker: u64, _out: &mut Out) {
+        self.calls.retain(|_, (asker, _)| *asker != worker);
+        let names: Vec<String> = self.rooms.keys().cloned().collect();
+        for name in names {
+            let Some(copy) = self.rooms.get_mut(&name) else { continue };
+            copy.waiting.retain(|(waiter, _)| *waiter != worker);
+            let gone: Vec<_> =
+                copy.present.range((worker, 0)..=(worker, u64::MAX)).map(|(who, _)| *who).collect();
+            gone.into_iter().for_each(|who| self.exit(&name, who));
+            self.unsubscribe(worker, &name);
+        }
+    }
+
+    fn tidy(&mut self, out: &mut Out) {
+        for event in self.engine.events() {
+            self.happened(event, out);
+        }
+        let now = Instant::now();
+        if now >= self.next_alive {
+            self.next_alive = now + ALIVE_EVERY;
+            let announcing = self.rooms.iter().filter(|(_, copy)| copy.rule.presence);
+            let rooms = announcing.map(|(name, copy)| (name.clone(), copy.rule.clone())).collect();
+            self.engine.post(Command::Alive { rooms });
+        }
+    }
+
+    fn bell(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.engine.as_fd())
+    }
+}
+
+impl Redis {
+    /// The rooms that this keeper has copies of.
+    fn list(&self) -> String {
+        let rooms = self.rooms.iter().map(|(name, copy)| {
+            let position = Position { epoch: copy.snapshot.epoch, offset: copy.snapshot.head };
+            serde_json::json!({
+                "room": name,
+                "pos": position.to_string(),
+                "kept": copy.snapshot.messages.len(),
+                "workers": copy.workers.len(),
+                "present_here": copy.present.len(),
+            })
+        });
+        serde_json::Value::Array(rooms.collect()).to_string()
+    }
+}
+
+/// How a message goes with what is known.
+enum Joined {
+    Next,
+    Known,
+    Gap,
+}
+
+impl Copy {
+    fn push(&mut self, epoch: u64, message: &Stored) -> Joined {
+        if epoch == self.snapshot.epoch && message.offset <= self.snapshot.head {
+            return Joined::Known;
+        }
+        if epoch != self.snapshot.epoch || message.offset != self.snapshot.head + 1 {
+            return Joined::Gap;
+        }
+        self.snapshot.head = message.offset;
+        self.snapshot.messages.push(message.clone());
+        let bytes: usize = self.snapshot.messages.iter().map(|one| one.data.len()).sum();
+        if self.snapshot.messages.len() > self.rule.history_max || bytes > self.rule.history_bytes_max {
+            self.snapshot.messages.remove(0);
+        }
+        Joined::Next
+    }
+}
+
+/// What a draft becomes on its way: its kind, its key and its data, without a place.
+pub(super) fn draft_text(draft: &Draft) -> String {
+    let stored = Stored { offset: 0, kind: draft.kind, key: draft.key.clone(), data: draft.data.clone() };
+    serde_json::to_string(&stored).expect("a message can be JSON")
+}
