@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tenfold_testkit::services::Redis;
 use tenfold_testkit::{Case, Signal, WsClient, signal_process, wait_until};
 
 use crate::site::Site;
@@ -12,10 +13,15 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("a_client_that_comes_back_gets_what_it_has_missed", comes_back),
         Case::new("a_loss_is_said", losses),
-        Case::new("fiber::no_message_is_lost_silently_while_clients_drop_and_workers_die", || drops("fiber")),
-        Case::new("thread::no_message_is_lost_silently_while_clients_drop_and_workers_die", || {
-            drops("thread")
+        Case::new("fiber::no_message_is_lost_silently_while_clients_drop_and_workers_die", || {
+            drops("fiber", vec![three("fiber", "")])
         }),
+        Case::new("thread::no_message_is_lost_silently_while_clients_drop_and_workers_die", || {
+            drops("thread", vec![three("thread", "")])
+        }),
+        Case::new("redis::no_message_is_lost_silently_over_three_instances", over_redis),
+        Case::new("redis::instances_know_each_others_members", presence_over_redis),
+        Case::new("redis::a_pause_of_the_engine_loses_nothing", paused_engine),
         Case::new("a_killed_workers_members_are_gone_at_once", killed),
         Case::new("a_keepers_death_is_a_reset_for_everybody", keeper_dies),
     ]
@@ -77,21 +83,27 @@ impl Heard {
     }
 }
 
-/// Clients come, stay a moment, and drop without a word; workers are killed meanwhile; somebody publishes all the time.
-fn drops(model: &str) {
+/// A server with three workers.
+fn three(model: &str, settings: &str) -> Site {
+    Site::with(&format!("model = '{model}'\nworkers = 3\n{settings}"))
+}
+
+/// Clients come, stay a moment, and drop without a word, each time at another instance; workers are killed meanwhile; somebody
+/// publishes all the time.
+fn drops(name: &str, sites: Vec<Site>) {
     let long = std::env::var_os("TENFOLD_LONG").is_some();
     let (clients, lasts) = if long { (20, Duration::from_secs(60)) } else { (6, Duration::from_secs(5)) };
     let stays = if long { Duration::from_secs(2) } else { Duration::from_millis(400) };
-    let site = Site::with(&format!("model = '{model}'\nworkers = 3"));
-    let address = site.server.address().to_owned();
+    let addresses: Vec<String> = sites.iter().map(|site| site.server.address().to_owned()).collect();
     let stop = AtomicBool::new(false);
     let until = Instant::now() + lasts;
     std::thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let mut published = 0u64;
             while !stop.load(Ordering::Acquire) {
+                let address = &addresses[published as usize % addresses.len()];
                 // A worker that is killed answers nothing: then nobody knows, and the order of the rest says it.
-                let mut client = match tenfold_testkit::Client::try_connect(&address) {
+                let mut client = match tenfold_testkit::Client::try_connect(address) {
                     Ok(client) => client,
                     Err(_) => continue,
                 };
@@ -104,10 +116,14 @@ fn drops(model: &str) {
         });
         let listeners: Vec<_> = (0..clients)
             .map(|number| {
-                let address = &address;
+                let addresses = &addresses;
                 scope.spawn(move || {
                     let mut heard = Heard::default();
-                    while Instant::now() < until {
+                    for turn in number as usize.. {
+                        if Instant::now() >= until {
+                            break;
+                        }
+                        let address = &addresses[turn % addresses.len()];
                         listen_a_while(address, &mut heard, stays + Duration::from_millis(13 * number));
                     }
                     heard
@@ -117,6 +133,7 @@ fn drops(model: &str) {
         let mut kills = 0;
         while Instant::now() < until {
             std::thread::sleep(Duration::from_millis(700));
+            let site = &sites[kills % sites.len()];
             let pid: u32 = site.client().get("/pid").expect(200).text().parse().unwrap();
             signal_process(pid, Signal::KILL);
             kills += 1;
@@ -127,7 +144,7 @@ fn drops(model: &str) {
         let messages: usize = heard.iter().map(|one| one.messages).sum();
         let resets: usize = heard.iter().map(|one| one.resets).sum();
         println!(
-            "{model}: {kills} kills, {published} published, {messages} heard by {clients} clients, {resets} resets"
+            "{name}: {kills} kills, {published} published, {messages} heard by {clients} clients, {resets} resets"
         );
         assert!(kills >= 3 && published > 50 && messages > 50);
         assert_eq!(resets, 0, "the history is long enough, and its keeper lives");
@@ -159,6 +176,70 @@ fn listen_a_while(address: &str, heard: &mut Heard, stays: Duration) {
             Ok(None) | Err(_) => return,
         }
     }
+}
+
+fn over_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = format!("rooms = '{}'", redis.url());
+    drops("redis", (0..3).map(|_| three("fiber", &settings)).collect());
+}
+
+fn presence_over_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let settings = format!("rooms = '{}'", redis.url());
+    let mut sites: Vec<Site> = (0..3).map(|_| Site::start("fiber", &settings)).collect();
+    let mut watcher = sites[0].rooms();
+    watcher.join("open:p", None);
+    let mut people: Vec<WsClient> = sites.iter().map(Site::rooms).collect();
+    for (number, person) in people.iter_mut().enumerate() {
+        person.send_json(&json!({ "id": 7, "join": "open:p", "as": { "name": number } }));
+        person.json_with("id");
+        assert_eq!(watcher.json_with("join")["join"]["name"], number);
+    }
+    let present = |site: &Site| site.get_json("/rooms/open:p/presence").as_array().unwrap().len();
+    assert!(sites.iter().all(|site| present(site) == 3));
+    drop(people.remove(1));
+    assert_eq!(watcher.json_with("leave")["leave"]["name"], 1);
+    assert_eq!(present(&sites[1]), 2);
+    // A whole instance dies, and nobody is left there who could say so.
+    let last = sites.pop().unwrap();
+    for pid in last.server.children().into_iter().chain([last.server.pid()]) {
+        signal_process(pid, Signal::KILL);
+    }
+    assert_eq!(watcher.json_with("leave")["leave"]["name"], 2);
+    assert_eq!(present(&sites[1]), 1);
+}
+
+fn paused_engine() {
+    let Some(redis) = Redis::start() else { return };
+    let site = Site::start("fiber", &format!("rooms = '{}'", redis.url()));
+    let mut ws = site.rooms();
+    assert_eq!(ws.join("quiet:z", None)["joined"], true);
+    site.publish("quiet:z?count=2");
+    redis.pause();
+    // Nobody knows whether this one has a place, and the publisher is told so.
+    let unsure = site.client().post("/publish/quiet:z", "");
+    assert_eq!(unsure.status, 503);
+    redis.resume();
+    wait_until("the engine answers again", || {
+        (site.client().post("/publish/quiet:z?count=2", "").status == 200).then_some(())
+    });
+    let mut heard = Heard::default();
+    while heard.messages < 4 {
+        let json = ws.json();
+        if heard.epoch.is_empty() {
+            heard.epoch = json["pos"].as_str().unwrap().split_once(':').unwrap().0.to_owned();
+        }
+        heard.take(&json);
+    }
+    assert_eq!(heard.resets, 0);
+    // One that was restarted, without a word on disk, counts anew: everybody is told.
+    redis.kill();
+    redis.restart();
+    wait_until("the engine answers again", || {
+        (site.client().post("/publish/quiet:z", "").status == 200).then_some(())
+    });
+    assert!(ws.json_with("reset")["pos"].is_string());
 }
 
 fn killed() {
