@@ -68,6 +68,30 @@ fn top_shows_what_a_stopped_worker_was_waiting_for() {
     frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
 }
 
+#[test]
+fn the_listeners_queue_is_shown_while_nobody_takes_from_it() {
+    for reuseport in [false, true] {
+        let settings = format!("{SETTINGS}model = 'pool'\nthreads = 4\nreuseport = {reuseport}");
+        let site = Site::start("queue", &settings);
+        site.get("/hello").expect(200);
+        let frozen = freeze(&site);
+        let clients: Vec<Client> = (0..5).map(|_| Client::connect(&site.address)).collect();
+        let status = site.status();
+        let queues = status["accept_queues"].as_array().unwrap();
+        // A socket for each worker, or one for all.
+        assert_eq!(queues.len(), if reuseport { 2 } else { 1 }, "{status}");
+        let waiting: u64 = queues.iter().map(|queue| queue["waiting"].as_u64().unwrap()).sum();
+        assert_eq!(waiting, clients.len() as u64, "{status}");
+        assert!(queues.iter().all(|queue| queue["max"].as_u64() > Some(0)), "{status}");
+        frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
+        wait_until("they are accepted", || {
+            let status = site.status();
+            let queues = status["accept_queues"].as_array()?;
+            queues.iter().all(|queue| queue["waiting"] == 0).then_some(())
+        });
+    }
+}
+
 fn start(name: &str, model: &str) -> Site {
     let site = Site::start(&format!("{name}-{model}"), &format!("{SETTINGS}model = '{model}'"));
     site.get("/hello").expect(200);
