@@ -31,8 +31,12 @@ impl ProcessShare {
     }
 
     /// What was set by [`ProcessShare::set`]; all of it before that.
+    ///
+    /// From then on the process depends on how many there are, which its slot on the scoreboard tells the master: with another
+    /// number of workers it has to be replaced.
     pub fn current() -> ProcessShare {
         let share = SHARE.load(Ordering::Relaxed);
+        tenfold_scoreboard::current().has_share.set(1);
         ProcessShare { index: (share >> 32) as u32, count: share as u32 }
     }
 

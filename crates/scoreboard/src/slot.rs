@@ -50,6 +50,8 @@ pub struct Slot {
     pub connections_open: Gauge,
     /// Not zero in a process that takes its connections from a listener shared with others.
     pub accepting: Gauge,
+    /// Not zero in a process that has taken its part of what all workers have together, and so depends on how many there are.
+    pub has_share: Gauge,
     /// Bytes received from clients.
     pub bytes_in: Counter,
     /// Bytes sent to clients.
@@ -131,6 +133,7 @@ impl Slot {
             connections_accepted: Counter::new(),
             connections_open: Gauge::new(),
             accepting: Gauge::new(),
+            has_share: Gauge::new(),
             bytes_in: Counter::new(),
             bytes_out: Counter::new(),
             _answers: Line,
@@ -264,6 +267,7 @@ impl Slot {
         self.used_accounts().iter().filter(|account| account.is_in_flight()).for_each(Account::discard);
         self.connections_open.set(0);
         self.accepting.set(0);
+        self.has_share.set(0);
         self.fibers_in_use.set(0);
     }
 }

@@ -11,6 +11,7 @@
 //!   crew/stop.rs       drain, graceful, fast
 //!   crew/commands.rs   the control socket's requests
 //!   crew/status.rs     how everything is
+//!   crew/wall_clock.rs somebody has set the clock
 //! ```
 
 mod commands;
@@ -20,6 +21,7 @@ mod scale;
 mod status;
 mod stop;
 mod upgrade;
+mod wall_clock;
 
 use std::{
     collections::BTreeMap,
@@ -57,6 +59,7 @@ use self::{
     reload::{LastChange, Reload},
     stop::Stop,
     upgrade::Upgrade,
+    wall_clock::WallClock,
 };
 
 /// What a master has beside its workers.
@@ -101,6 +104,7 @@ pub(crate) struct Crew {
     exit_code: u8,
     started: Instant,
     started_at: SystemTime,
+    wall_clock: WallClock,
     next_tick: Instant,
     ticks: u64,
     /// Workers to start at a time when spares are short; doubles while they are.
@@ -176,6 +180,7 @@ impl Crew {
             exit_code: 0,
             started: now,
             started_at: SystemTime::now(),
+            wall_clock: WallClock::new(),
             next_tick: now + TICK,
             ticks: 0,
             burst: 1,
@@ -195,6 +200,7 @@ impl Crew {
                 return Ok(ExitCode::from(self.exit_code));
             }
             let demand = self.wait()?;
+            self.wall_clock.look();
             // Signals first: a worker that went because the service manager
             // told it and us to stop must not be replaced.
             self.take_signals();
@@ -263,6 +269,7 @@ impl Crew {
             .chain(self.upgrade.as_ref().and_then(Upgrade::next_deadline))
             .chain(self.control.as_ref().and_then(Control::next_deadline))
             .chain(self.waiting.iter().map(|waiting| waiting.until))
+            .chain([self.wall_clock.next_look()])
             .min()
     }
 

@@ -20,6 +20,7 @@ use rustix::fd::AsFd;
 use crate::{
     error::Error,
     listener::{Bound, ListenSpec},
+    sys,
     takeover::Passed,
 };
 
@@ -118,6 +119,17 @@ impl ListenerSet {
             }
         }
         addresses
+    }
+
+    /// The queue of each TCP socket: its address, connections that nobody has accepted yet, and how many those may be. With
+    /// SO_REUSEPORT an address has several.
+    pub(crate) fn queues(&self) -> Vec<(String, u32, u32)> {
+        let inner = self.lock();
+        let queue = |kept: &Kept| {
+            let (waiting, most) = sys::accept_queue(kept.bound.listener().as_fd())?;
+            Some((kept.bound.address().to_owned(), waiting, most))
+        };
+        inner.kept.iter().filter_map(queue).collect()
     }
 
     /// In a worker: its own sockets; all others are closed in this process. Worker `index` of `listen.workers`.

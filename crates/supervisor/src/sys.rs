@@ -22,7 +22,7 @@ use std::{
     fs,
     io::{self, Write},
     mem::MaybeUninit,
-    os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd},
     ptr,
     sync::atomic::{
         AtomicI32, AtomicU32,
@@ -256,6 +256,27 @@ pub(crate) fn inherited(fd: RawFd) -> Option<OwnedFd> {
     let answer = unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
     // SAFETY: the descriptor is open, as fcntl has just said, and by the contract above nobody else owns it.
     (fd > 2 && answer == 0).then(|| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// How many connections wait in the queue of a TCP socket that listens, and how many may; `None` for any other socket.
+///
+/// TCP_INFO has the two in fields that a listener does not need otherwise (tcp_get_info() in Linux' net/ipv4/tcp.c: "Report
+/// meaningful fields for listen()"). Not /proc/net/tcp: it lists every connection of the machine before.
+pub(crate) fn accept_queue(socket: BorrowedFd<'_>) -> Option<(u32, u32)> {
+    let mut info = MaybeUninit::<libc::tcp_info>::zeroed();
+    let mut length = size_of::<libc::tcp_info>() as libc::socklen_t;
+    // SAFETY: the descriptor is open while it is borrowed; getsockopt(2) writes at most `length` bytes to `info`, of which
+    // zeroes are a valid value, and to `length`.
+    let (answer, info) = unsafe {
+        let info_at = info.as_mut_ptr().cast();
+        let length_at = &raw mut length;
+        let answer =
+            libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, info_at, length_at);
+        (answer, info.assume_init())
+    };
+    /// `TCP_LISTEN` in Linux' net/tcp_states.h.
+    const LISTEN: u8 = 10;
+    (answer == 0 && info.tcpi_state == LISTEN).then_some((info.tcpi_unacked, info.tcpi_sacked))
 }
 
 extern "C" fn on_signal(signal: c_int) {

@@ -42,6 +42,24 @@ impl Page {
         let _ = writeln!(self.0, "{name}{braces} {value}");
     }
 
+    /// A socket each: an address that is shared by SO_REUSEPORT has several.
+    fn accept_queues(&mut self, queues: &Value) {
+        for (name, field, help) in [
+            ("tenfold_accept_queue", "waiting", "Connections that no worker has accepted yet."),
+            (
+                "tenfold_accept_queue_max",
+                "max",
+                "How many those may be; more are not answered by the kernel.",
+            ),
+        ] {
+            self.family(name, "gauge", help);
+            for (number, queue) in queues.as_array().into_iter().flatten().enumerate() {
+                let (number, address) = (number.to_string(), queue["address"].as_str().unwrap_or_default());
+                self.sample(name, &[("socket", &number), ("address", address)], &queue[field]);
+            }
+        }
+    }
+
     fn server(&mut self, status: &Value) {
         let counters = &status["counters"];
         self.family("tenfold_responses_total", "counter", "Answers by the class of their status.");
@@ -65,6 +83,7 @@ impl Page {
         for (reason, count) in status["restarts"].as_object().into_iter().flatten() {
             self.sample("tenfold_restarts_total", &[("reason", reason)], count);
         }
+        self.accept_queues(&status["accept_queues"]);
         let limits = &status["limits"];
         for (name, value, help) in [
             ("generation", &status["generation"], "The generation that serves."),
@@ -206,6 +225,7 @@ mod tests {
         }
         let status = json!({
             "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
+            "accept_queues": [{ "address": "127.0.0.1:80", "waiting": 7, "max": 1024 }],
             "workers": [{ "slot": 0, "pid": 9, "group": "worker", "cpu_ms": 1_500 }],
         });
         let page = metrics(&status, board);
@@ -217,6 +237,8 @@ mod tests {
         let value = |name: &str| samples.get(name).unwrap_or_else(|| panic!("{name} in:\n{page}"));
         assert_eq!(*value("tenfold_panics_total"), "3");
         assert_eq!(*value("tenfold_restarts_total{reason=\"a \\\"reason\\\"\"}"), "2");
+        assert_eq!(*value("tenfold_accept_queue{socket=\"0\",address=\"127.0.0.1:80\"}"), "7");
+        assert_eq!(*value("tenfold_accept_queue_max{socket=\"0\",address=\"127.0.0.1:80\"}"), "1024");
         let cpu = "tenfold_worker_cpu_seconds_total{slot=\"0\",group=\"worker\",pid=\"9\"}";
         assert_eq!(*value(cpu), "1.5");
         assert_eq!(*value("tenfold_request_seconds_count"), "2");

@@ -8,6 +8,7 @@ use std::task::{self, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use tenfold_runtime::ProcessShare;
 use tenfold_scoreboard::{Table, TableConfig};
 use tenfold_server::{
     App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Query, Result, Settings, StatusCode,
@@ -51,6 +52,9 @@ fn app() -> App {
         .get("/no-content", || StatusCode::NO_CONTENT)
         .get("/not-modified", || StatusCode::NOT_MODIFIED)
         .get("/pid", || std::process::id().to_string())
+        .get("/share/{total}", |Path(total): Path<usize>| {
+            format!("{} {}", std::process::id(), ProcessShare::current().of(total))
+        })
         .get("/header/{name}", header)
         .get("/users/{id}", |Path(id): Path<u64>| format!("user {id}"))
         .get("/sleep/{ms}", sleep)

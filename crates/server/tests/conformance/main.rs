@@ -56,6 +56,7 @@ mod upgrade;
 mod watchdog;
 
 mod settings;
+mod share;
 mod sight;
 mod stop;
 
@@ -128,6 +129,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         deadlines::behaviours(),
         upgrade::behaviours(),
         watchdog::behaviours(),
+        share::behaviours(),
         stop::behaviours(),
         sight::behaviours(),
     ]

@@ -3,7 +3,7 @@
 //! The test is that process. Times are compared with one another and with what the test itself has waited, never with a
 //! clock's reading that a busy machine could change.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -15,6 +15,7 @@ use tenfold_scoreboard::{AccountReading, Cause, Scoreboard, Slot, Stage, TimesRe
 use tenfold_testkit::{Client, ServerProcess, is_frozen, signal_process, wait_until};
 
 use crate::held::Held;
+use crate::share::ask;
 use crate::variant::Variant;
 
 behaviours![
@@ -87,12 +88,7 @@ impl Watched {
     /// What the master answers over the control socket.
     #[track_caller]
     fn ask(&self, request: &str) -> Value {
-        let mut stream =
-            UnixStream::connect(self.file.with_extension("control")).expect("the master listens");
-        stream.write_all(format!("{request}\n").as_bytes()).expect("the master reads");
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).expect("the master answers");
-        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error} in {line}"))
+        ask(&self.file.with_extension("control"), request)
     }
 
     /// Stops all processes that serve; only a signal can make them go on.

@@ -30,7 +30,9 @@ impl Crew {
         self.current().and_then(|generation| generation.groups.last()).map_or(0, |group| group.count)
     }
 
-    /// Changes the number of workers: in place where workers do not depend on it, else by a new generation.
+    /// Changes the number of workers: in place where workers do not depend on it, else by a new generation. That is so where the
+    /// group says so, and where a worker has taken its part of something that all have together: the parts of others would
+    /// add up to too much or too little.
     pub(super) fn request_scale(&mut self, count: usize, client: Option<ClientId>) {
         if count == 0 || count > WORKERS_MAX {
             let error = format!("{count} workers: expected 1 to {WORKERS_MAX}; drain ends all of them");
@@ -41,7 +43,7 @@ impl Crew {
         let config = self.config.clone();
         let in_place = self.reload.is_none() && self.upgrade.is_none();
         let generation = self.current_mut().filter(|_| in_place);
-        match generation.filter(|generation| generation.groups.last().is_some_and(|group| group.elastic)) {
+        match generation.filter(|generation| is_elastic(generation)) {
             Some(generation) => {
                 resize(generation, count, &config);
                 tracing::info!(target: "supervisor", before, count, "scaled");
@@ -216,6 +218,14 @@ impl Crew {
             tracing::error!(target: "supervisor", slot, "a replacement did not start, the old worker goes on: {why}");
         }
     }
+}
+
+/// Whether the last group's workers go on as they are when there are more of them, or fewer.
+fn is_elastic(generation: &Generation) -> bool {
+    let last = generation.groups.len().saturating_sub(1);
+    let shares =
+        generation.processes().any(|(group, process)| group == last && process.slot.has_share.get() > 0);
+    generation.groups.last().is_some_and(|group| group.elastic) && !shares
 }
 
 /// Brings the last group to `count` workers at most.

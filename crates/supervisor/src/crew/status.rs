@@ -28,6 +28,9 @@ impl Crew {
         put("last_reload", change(self.last_reload.as_ref(), "generation"));
         put("last_upgrade", change(self.last_upgrade.as_ref(), "pid"));
         put("listeners", self.listeners().map(|listeners| listeners.addresses()).into());
+        let queues = self.listeners().map(|listeners| listeners.queues()).unwrap_or_default();
+        let queue = |(address, waiting, most)| json!({ "address": address, "waiting": waiting, "max": most });
+        put("accept_queues", queues.into_iter().map(queue).collect());
         put("workers_wanted", self.workers_wanted().into());
         put("draining_generations", self.generations.iter().filter(|it| it.is_draining()).count().into());
         put("restarts", json!(self.restarts));

@@ -12,27 +12,44 @@ use super::store::Data;
 /// Most bytes of an upload.
 pub const UPLOAD_BYTES_MAX: u64 = 128 << 20;
 
-/// How much of an upload is in memory.
-const PIECE_BYTES: usize = 64 << 10;
+/// How much of an upload is in memory before it is written: a client that sends a byte now and then must not cost a write for
+/// each of them, which is a thread's work and holds a loop that runs its handlers inline.
+const PIECE_BYTES_MAX: usize = 64 << 10;
+
+/// What an upload has at first. Thousands of slow ones have no more than that.
+const PIECE_BYTES_MIN: usize = 4 << 10;
 
 /// `POST /upload`: streams the body to disk and answers its SHA-256 in hexadecimal.
 pub fn upload(State(data): State<Data>, mut body: Body) -> Result<String> {
-    let file = data.scratch()?;
+    // Made when there is something to write.
+    let mut file = None;
     let mut sum = Sha256::new();
-    let mut piece = vec![0; PIECE_BYTES];
-    let mut length: u64 = 0;
+    let mut piece = vec![0; PIECE_BYTES_MIN];
+    let (mut filled, mut length): (usize, u64) = (0, 0);
     loop {
-        let count = body.read(&mut piece)?;
-        if count == 0 {
-            break;
+        let count = body.read(&mut piece[filled..])?;
+        filled += count;
+        if count > 0 && filled < piece.len() {
+            continue;
         }
-        let mut rest = &piece[..count];
-        while !rest.is_empty() {
+        if count > 0 && piece.len() < PIECE_BYTES_MAX {
+            piece.resize(2 * filled, 0);
+            continue;
+        }
+        let mut rest = &piece[..filled];
+        sum.update(rest);
+        if file.is_none() && filled > 0 {
+            file = Some(data.scratch()?);
+        }
+        while let Some(file) = file.as_ref().filter(|_| !rest.is_empty()) {
             let written = file.write_at(rest, length)?;
             length += written as u64;
             rest = &rest[written..];
         }
-        sum.update(&piece[..count]);
+        if count == 0 {
+            break;
+        }
+        filled = 0;
         // A sum is work: on a loop the others get their turn after each piece.
         yield_now();
     }
@@ -55,6 +72,17 @@ pub fn download(State(data): State<Data>) -> Result<Response> {
 mod tests {
     use super::super::store::Store;
     use super::*;
+
+    #[test]
+    fn an_upload_of_any_length_gets_its_sum() {
+        let store = Store::create().unwrap();
+        let edges = [PIECE_BYTES_MIN, 3 * PIECE_BYTES_MIN, PIECE_BYTES_MAX, 2 * PIECE_BYTES_MAX];
+        for length in edges.into_iter().flat_map(|edge| [edge - 1, edge, edge + 1]).chain([0]) {
+            let bytes: Vec<u8> = (0..length).map(|number| (number % 251) as u8).collect();
+            let expected: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+            assert_eq!(upload(State(store.data()), Body::from(bytes)).unwrap(), expected, "{length} bytes");
+        }
+    }
 
     #[test]
     fn an_upload_gets_its_sum() {

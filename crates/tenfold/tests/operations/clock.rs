@@ -14,7 +14,13 @@ fn a_jump_of_the_clock_is_served_through() {
         println!("left out: {LIBRARY} is not installed (Debian package faketime)");
         return;
     };
-    for model in ["model = 'pool'\nthreads = 8", "model = 'fiber'\nbackend = 'epoll'", "model = 'fiber'"] {
+    for model in [
+        "model = 'pool'\nthreads = 8",
+        "model = 'event'",
+        "model = 'event-pool'\nthreads = 8",
+        "model = 'fiber'\nbackend = 'epoll'",
+        "model = 'fiber'",
+    ] {
         jumps(&library, model);
     }
 }
@@ -33,17 +39,28 @@ fn jumps(library: &Path, model: &str) {
             .env("DONT_FAKE_MONOTONIC", "1")
             .env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     });
-    let today = site.get("/hello").header("date").expect("every answer has one").to_owned();
-    // As `Fri, 27 Nov 2026 20:00:00 GMT`, by the kernel's own clock.
-    let year = &today[12..16];
+    // As `Fri, 27 Nov 2026 20:00:00 GMT`.
+    let year = date(&site)[12..16].to_owned();
     let traffic = Traffic::start(&site.address, "/hello");
     let mut idle = Client::connect(&site.address);
     idle.get("/hello").expect(200);
-    for (offset, is_other) in [("+1000d", true), ("-1000d", true), ("+0", false)] {
+    // A thousand days from one another; the second jump is from one end to the other.
+    let jumps = [("+1000d", "forward", 1000.0), ("-1000d", "back", 2000.0), ("+0", "forward", 1000.0)];
+    for (number, (offset, direction, days)) in jumps.into_iter().enumerate() {
         let mut waiting = Client::connect(&site.address);
         waiting.send_get("/sleep/300");
         set(&clock, offset);
-        wait_until("its clock has jumped", || (last_logged(&site).contains(year) != is_other).then_some(()));
+        let is_other = offset != "+0";
+        wait_until("the access log's clock has jumped", || {
+            (last_logged(&site).contains(&year) != is_other).then_some(())
+        });
+        wait_until("the header's clock has jumped", || {
+            (date(&site).contains(&year) != is_other).then_some(())
+        });
+        let said = wait_until("the master has noticed", || jumps_said(&site).get(number).cloned());
+        let (said_direction, secs) = said.split_once(" by ").expect("by how much");
+        assert_eq!(said_direction, direction, "{}", site.log());
+        assert!((secs.parse::<f64>().unwrap() - days * 86_400.0).abs() < 1.0, "{said}");
         waiting.read_response().expect(200);
         traffic.wait_for(20);
     }
@@ -54,7 +71,21 @@ fn jumps(library: &Path, model: &str) {
     let status = site.status();
     assert_eq!(status["counters"]["timeouts"], 0, "{status}");
     assert_eq!(site.ok(&["reload"]), "generation 2 serves\n");
+    // Once each, however often the master looked.
+    assert_eq!(jumps_said(&site).len(), jumps.len(), "{}", site.log());
     let _ = std::fs::remove_file(clock);
+}
+
+/// The `Date` of an answer.
+fn date(site: &Site) -> String {
+    site.get("/hello").header("date").expect("every answer has one").to_owned()
+}
+
+/// What the log has about jumps, as `forward by 86400.000`.
+fn jumps_said(site: &Site) -> Vec<String> {
+    let log = site.log();
+    let said = log.lines().filter_map(|line| line.split_once("the wall clock jumped ")?.1.strip_suffix(" s"));
+    said.map(str::to_owned).collect()
 }
 
 /// The access log's last line, which tells the time as std reads it.

@@ -11,4 +11,6 @@ mod deaths;
 mod page;
 mod service_manager;
 mod site;
+mod stuck;
+mod terminal;
 mod wrk;

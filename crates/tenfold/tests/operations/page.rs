@@ -1,14 +1,18 @@
-//! The commands of docs/operations.md, run in their order: what the page shows is what they print, numbers aside.
+//! What docs/operations.md, docs/sight.md and docs/overload.md show is what the commands print and the log says, numbers aside.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 use std::process::Command;
 
-use tenfold_testkit::wait_until;
+use tenfold_testkit::{Client, Signal, is_frozen, signal_process, wait_until};
 
 use super::site::Site;
+use super::terminal::screen;
 
 const PAGE: &str = include_str!("../../../../docs/operations.md");
+const SIGHT: &str = include_str!("../../../../docs/sight.md");
+const OVERLOAD: &str = include_str!("../../../../docs/overload.md");
+
+/// What the advice wants to have seen.
+const ADVICE_REQUESTS: usize = 100;
 
 const SETTINGS: &str = "model = 'fiber'\nstatus = '127.0.0.1:0'";
 
@@ -20,21 +24,12 @@ fn the_page_shows_what_the_commands_print() {
         if command.contains("mistake") {
             site.configure("model = 'fiber'\nmodel = 'fiber'");
         }
-        let printed = print(&site, &command);
+        let printed = run(&site, &command);
         if command.contains("mistake") {
             site.configure(SETTINGS);
         }
-        let (printed, shown) = (printed.trim_end(), shown.trim_end());
-        let is_same = match shown.split_once('…') {
-            // What a person need not read is left out; words after the sign say what it is.
-            Some((start, end)) => {
-                let end = if end.starts_with(' ') { "" } else { end };
-                masked(printed).starts_with(masked(start).trim_end())
-                    && masked(printed).ends_with(&masked(end))
-            }
-            None => masked(printed) == masked(shown),
-        };
-        assert!(is_same, "{command}\n— printed:\n{printed}\n— on the page:\n{shown}");
+        let Some(printed) = printed else { continue };
+        assert_shown(&command, &printed, &shown);
         if command.contains("upgrade") && !command.contains("hold") || command.contains("rollback") {
             wait_until("it serves, alone", || (site.status()["state"] == "serving").then_some(()));
         }
@@ -45,6 +40,74 @@ fn the_page_shows_what_the_commands_print() {
             });
             visit(&site);
         }
+    }
+}
+
+#[test]
+fn every_command_of_the_table_is_shown() {
+    let rows = PAGE.lines().filter(|line| line.starts_with("| "));
+    let named =
+        rows.flat_map(|row| row.split("`tenfold ").skip(1)).filter_map(|rest| rest.split(['`', ' ']).next());
+    let commands = commands();
+    let mut count = 0;
+    for name in named {
+        let is_shown = commands.iter().any(|(command, _)| command.split(' ').nth(1) == Some(name));
+        assert!(is_shown, "`tenfold {name}` has no example");
+        count += 1;
+    }
+    assert!(count >= 10, "the table was found");
+}
+
+/// The page's two pictures: the text of `top --once`, and the screen.
+#[test]
+fn the_page_about_sight_shows_what_top_prints_while_workers_are_stopped() {
+    let mut blocks = SIGHT.split("```text\n").skip(1).filter_map(|part| part.split("```").next());
+    let (once, drawn) = (blocks.next().unwrap(), blocks.next().unwrap());
+    let site = Site::start("sight-page", SETTINGS);
+    // Enough for an advice, of which nearly all waited.
+    let mut client = Client::connect(&site.address);
+    for _ in 0..ADVICE_REQUESTS {
+        client.get("/sleep/5").expect(200);
+    }
+    drop(client);
+    let mut stuck = Client::connect(&site.address);
+    stuck.send_get("/sleep/20000");
+    wait_until("it is the only one in flight, and waits", || {
+        let status = site.status();
+        (status["in_flight"] == 1 && status["requests"][0]["state"] == "wait").then_some(())
+    });
+    let workers = site.workers();
+    workers.iter().for_each(|pid| signal_process(*pid, Signal::STOP));
+    workers.iter().for_each(|pid| wait_until("it is stopped", || is_frozen(*pid).then_some(())));
+    let printed = site.ok(&["top", "--once"]);
+    assert_shown("tenfold top --once", &printed, once);
+    let screen = bare(&screen(&site));
+    for line in drawn.lines().map(bare) {
+        // Headings and keys; figures and requests are others at each look.
+        if !line.is_empty() && !line.contains(char::is_numeric) {
+            assert!(screen.contains(&line), "{line:?} is on the page, and not in {screen}");
+        }
+    }
+    workers.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
+}
+
+/// Without blanks, borders and bars.
+fn bare(text: &str) -> String {
+    text.chars().filter(|it| !it.is_whitespace() && !('\u{2500}'..='\u{259f}').contains(it)).collect()
+}
+
+/// Each line of the page's example is in the log, in this order; between them are frames of the stack that say less.
+#[test]
+fn the_page_about_overload_shows_the_slow_log_as_it_is() {
+    let shown = OVERLOAD.split("```text\n").nth(1).and_then(|part| part.split("```").next()).unwrap();
+    let site = Site::start("slow-log", "model = 'fiber'\n[limits]\nrequest_timeout_secs = 0.2");
+    site.get("/sleep/60000").expect(504);
+    site.wait_for_log("waited_for=");
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/").replace("crates/tenfold/", "");
+    let log = masked(&site.log().replace(&root, ""));
+    let mut said = log.lines();
+    for line in masked(shown).lines().filter(|line| *line != "…") {
+        assert!(said.any(|said| said == line), "{line:?} is on the page, and not, or not there, in\n{log}");
     }
 }
 
@@ -77,41 +140,71 @@ fn commands() -> Vec<(String, String)> {
     commands
 }
 
-/// Runs one command of the page; its socket is the site's.
-fn print(site: &Site, command: &str) -> String {
-    if command.contains("socat") {
-        let mut stream = UnixStream::connect(site.directory.join("control.sock")).unwrap();
-        stream.write_all(b"status\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(stream).read_line(&mut line).unwrap();
-        return line;
+/// Runs one command of the page as a shell does that finds `tenfold` and one server: as it stands there, but for the two places
+/// that are the site's own. `None`, and a word about it, where a program is missing that is not ours.
+fn run(site: &Site, command: &str) -> Option<String> {
+    let program = site.directory.join("bin");
+    if !program.exists() {
+        std::fs::create_dir(&program).unwrap();
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_tenfold"), program.join("tenfold")).unwrap();
     }
-    let words = command.split('#').next().unwrap_or_default().split("--control").next().unwrap_or_default();
-    let words: Vec<&str> = words.split_whitespace().skip(1).collect();
-    let output = match words[0] {
-        "check" => {
-            let file = site.directory.join("site.toml");
-            Command::new(env!("CARGO_BIN_EXE_tenfold")).arg("check").arg(file).output().unwrap()
-        }
-        _ => site.run(&words),
-    };
-    let bytes = if output.status.success() { output.stdout } else { output.stderr };
-    String::from_utf8(bytes).unwrap()
+    let places = [
+        ("/etc/tenfold.toml", site.directory.join("site.toml")),
+        ("/run/tenfold/site.sock", site.directory.join("control.sock")),
+    ];
+    let places = places.map(|(there, here)| (there, here.display().to_string()));
+    let here = places.iter().fold(command.to_owned(), |text, (there, here)| text.replace(there, here));
+    let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap_or_default());
+    let output = Command::new("sh")
+        .args(["-c", &format!("{{ {here}\n}} 2>&1")])
+        .env("PATH", path)
+        .env("RUNTIME_DIRECTORY", &site.directory)
+        .output()
+        .unwrap();
+    // What a shell says about a word that is no command (POSIX.1-2017, Shell Command Language, 2.8.2).
+    if output.status.code() == Some(127) {
+        println!("left out: {command}: {}", String::from_utf8_lossy(&output.stdout).trim());
+        return None;
+    }
+    let printed = String::from_utf8(output.stdout).unwrap();
+    Some(places.iter().fold(printed, |text, (there, here)| text.replace(here, there)))
 }
 
-/// Without numbers, paths, the width of columns, and the stages that only some requests have.
+/// Numbers aside, the page has to show all of it. Only of a line of JSON something may be left out, for its length.
+#[track_caller]
+fn assert_shown(command: &str, printed: &str, shown: &str) {
+    let (printed, shown) = (printed.trim_end(), shown.trim_end());
+    let (printed, shown) = match command.contains("dump") {
+        true => (without_states(printed), without_states(shown)),
+        false => (printed.to_owned(), shown.to_owned()),
+    };
+    let is_same = match shown.split_once('…') {
+        Some((start, end)) => {
+            let is_json =
+                serde_json::from_str::<serde_json::Value>(&printed).is_ok_and(|json| json.is_object());
+            is_json
+                && masked(&printed).starts_with(masked(start).trim_end())
+                && masked(&printed).ends_with(&masked(end))
+        }
+        None => masked(&printed) == masked(&shown),
+    };
+    assert!(is_same, "{command}\n— printed:\n{printed}\n— on the page:\n{shown}");
+}
+
+/// Threads and loops of a dump, in no order, without what each of them is doing at the moment.
+fn without_states(dump: &str) -> String {
+    let who = dump.lines().map(|line| line.split(": state ").next().unwrap_or_default());
+    let who = who.map(|line| line.split(": runs ").next().unwrap_or_default());
+    let mut who: Vec<String> = who.map(masked).collect();
+    who.sort_unstable();
+    who.join("\n")
+}
+
+/// Without numbers, the width of columns, and the stages that only some requests have.
 fn masked(text: &str) -> String {
     let lines =
         text.lines().filter(|line| !line.starts_with("queue ") && !line.starts_with("read ")).map(|line| {
-            let words = line.split_whitespace().map(|word| {
-                let is_file = word.contains(".toml");
-                if is_file {
-                    "FILE".to_owned() + word.split_once(".toml").unwrap_or_default().1
-                } else {
-                    word.into()
-                }
-            });
-            let line = words.collect::<Vec<String>>().join(" ");
+            let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
             let mut masked = String::new();
             for character in line.chars() {
                 match character {
