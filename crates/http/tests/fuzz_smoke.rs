@@ -90,6 +90,27 @@ fn responses_are_read_back_with_the_framing_that_was_promised() {
     run(7, fuzzing::h1_response_round_trip);
 }
 
+#[test]
+fn messages_in_pieces_are_those_of_the_whole() {
+    const FRAMES: &[&[u8]] = &[
+        b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58\x89\x80\x01\x02\x03\x04",
+        b"\x01\x03Hel\x89\x02hi\x80\x02lo\x88\x02\x03\xe8",
+        b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x82\x7e\x00\x80",
+        b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00\x01\x04\xf0\x9f\x92\x80\x00\x00",
+    ];
+    let mut random = Random(8);
+    for _ in 0..ROUNDS {
+        let mut data = vec![random.below(256) as u8];
+        for _ in 0..=random.below(3) {
+            data.extend_from_slice(FRAMES[random.below(FRAMES.len())]);
+        }
+        for _ in 0..random.below(6) {
+            mutate(&mut data, &mut random);
+        }
+        fuzzing::websocket_messages(&data);
+    }
+}
+
 /// The unchanged seeds under every way of cutting.
 fn each_prefixed(target: impl Fn(&[u8])) {
     for cuts in 0..=255 {

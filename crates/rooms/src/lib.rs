@@ -57,7 +57,7 @@ pub use app::AppRooms;
 pub use error::{Error, Result};
 pub use position::Position;
 pub use rooms::{News, Rooms};
-pub use route::{Origins, SocketHandler, SocketOptions};
+pub use route::{Origins, Run, SocketHandler, SocketOptions};
 pub use rule::{Rule, Slow, Visitor};
 pub use socket::{Join, Socket};
 pub use tenfold_http::websocket::{CloseCode, Message, MessageLimits};

@@ -13,6 +13,9 @@ use crate::envelope::Encoding;
 use crate::rooms::Rooms;
 use crate::websocket::{self, Input, IntoSession, WebSocket};
 
+/// What a handler runs once its connection is open.
+pub type Run = Box<dyn FnOnce(WebSocket) -> Result<Option<websocket::Resting>, String> + Send>;
+
 /// A function that has a WebSocket: `Fn(WebSocket, E1, …, E7) -> R`, where each further argument is [`FromRequest`].
 ///
 /// The arguments are made before the handshake: one that cannot be made answers the request as it would elsewhere, with 401 for
@@ -26,11 +29,7 @@ pub trait SocketHandler<M>: Send + Sync + 'static {
     ///
     /// # Errors
     /// The answer instead of a handshake.
-    #[expect(clippy::type_complexity, reason = "it is named in one place")]
-    fn prepare(
-        self: &Arc<Self>,
-        cx: &mut Context<'_>,
-    ) -> Result<Box<dyn FnOnce(WebSocket) -> Result<Option<websocket::Resting>, String> + Send>, Response>;
+    fn prepare(self: &Arc<Self>, cx: &mut Context<'_>) -> Result<Run, Box<Response>>;
 
     /// What its arguments need from the app.
     fn needs() -> Vec<Need>;
@@ -48,8 +47,8 @@ macro_rules! socket_handlers {
             fn prepare(
                 self: &Arc<Self>,
                 cx: &mut Context<'_>,
-            ) -> Result<Box<dyn FnOnce(WebSocket) -> Result<Option<websocket::Resting>, String> + Send>, Response> {
-                $(let $extractor = $extractor::from_request(cx).map_err(IntoResponse::into_response)?;)*
+            ) -> Result<Run, Box<Response>> {
+                $(let $extractor = $extractor::from_request(cx).map_err(|rejection| Box::new(rejection.into_response()))?;)*
                 let handler = self.clone();
                 Ok(Box::new(move |ws| handler(ws, $($extractor),*).into_session()))
             }
@@ -137,7 +136,7 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
         }
         let run = match self.handler.prepare(cx) {
             Ok(run) => run,
-            Err(answer) => return answer,
+            Err(answer) => return *answer,
         };
         let Some(rooms) = cx.state().get::<Rooms>().cloned() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");

@@ -176,16 +176,14 @@ impl WsClient {
     /// The close frame, and then the end of the connection.
     #[track_caller]
     pub fn expect_close(&mut self) -> (u16, String) {
-        loop {
-            match self.event() {
-                Event::Close(close) => {
-                    let close = close.map_or((0, String::new()), |close| (close.code.0, close.reason));
-                    self.close(None);
-                    assert_eq!(self.try_event(), None, "nothing follows a close");
-                    return close;
-                }
-                other => panic!("expected the end, got {other:?}"),
+        match self.event() {
+            Event::Close(close) => {
+                let close = close.map_or((0, String::new()), |close| (close.code.0, close.reason));
+                self.close(None);
+                assert_eq!(self.try_event(), None, "nothing follows a close");
+                close
             }
+            other => panic!("expected the end, got {other:?}"),
         }
     }
 
