@@ -34,14 +34,21 @@ pub(crate) struct Outlet {
 
 #[derive(Default)]
 struct State {
-    unsent: VecDeque<Bytes>,
-    own_bytes: usize,
+    /// What waits for room. Most connections have nothing of it most of the time.
+    backlog: Option<Box<Backlog>>,
     /// The pump has been asked to tell when there is room.
     watched: bool,
     /// Nothing further is taken; the sending side is closed once `unsent` is out.
     ended: bool,
     /// The socket takes nothing any more.
     broken: bool,
+}
+
+#[derive(Default)]
+struct Backlog {
+    /// Not empty, unless the pump is at it.
+    unsent: VecDeque<Bytes>,
+    own_bytes: usize,
     /// Who waits for room.
     waiters: Vec<Sender<()>>,
 }
@@ -72,13 +79,13 @@ impl Outlet {
         if state.ended || state.broken {
             return Offer::Gone;
         }
-        if !state.unsent.is_empty() || state.watched {
+        if state.backlog.is_some() || state.watched {
             return Offer::Blocked;
         }
         match self.stream.try_write(batch) {
             Ok(count) if count == batch.len() => Offer::Taken,
             Ok(count) => {
-                state.unsent.push_back(batch.slice(count..));
+                state.backlog.get_or_insert_default().unsent.push_back(batch.slice(count..));
                 self.watch(&mut state);
                 Offer::Taken
             }
@@ -102,7 +109,8 @@ impl Outlet {
         if state.ended || state.broken {
             return Err(io::ErrorKind::NotConnected.into());
         }
-        if state.own_bytes > 0 && state.own_bytes + bytes.len() > OWN_BYTES_MAX {
+        let waiting = state.own_bytes();
+        if waiting > 0 && waiting + bytes.len() > OWN_BYTES_MAX {
             return Ok(false);
         }
         self.push(&mut state, bytes);
@@ -112,10 +120,10 @@ impl Outlet {
     /// Registers somebody who is told once there is room for bytes of this connection's own; false when there is now.
     pub(crate) fn await_room(&self, waiter: Sender<()>) -> bool {
         let mut state = self.state();
-        if state.ended || state.broken || state.own_bytes == 0 {
+        if state.ended || state.broken || state.own_bytes() == 0 {
             return false;
         }
-        state.waiters.push(waiter);
+        state.backlog.get_or_insert_default().waiters.push(waiter);
         true
     }
 
@@ -140,14 +148,12 @@ impl Outlet {
     pub(crate) fn cut(&self) {
         let mut state = self.state();
         state.broken = true;
-        state.unsent.clear();
-        state.own_bytes = 0;
-        wake(&mut state);
+        state.clear();
         let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     fn push(&self, state: &mut State, mut bytes: Bytes) {
-        if state.unsent.is_empty() && !state.watched {
+        if state.backlog.is_none() && !state.watched {
             match self.stream.try_write(&bytes) {
                 Ok(count) => bytes.advance(count),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -155,8 +161,9 @@ impl Outlet {
             }
         }
         if !bytes.is_empty() && !state.broken {
-            state.own_bytes += bytes.len();
-            state.unsent.push_back(bytes);
+            let backlog = state.backlog.get_or_insert_default();
+            backlog.own_bytes += bytes.len();
+            backlog.unsent.push_back(bytes);
             self.watch(state);
         }
     }
@@ -171,12 +178,12 @@ impl Outlet {
     pub(crate) fn flush(&self) -> bool {
         let mut state = self.state();
         state.watched = false;
-        while let Some(first) = state.unsent.front_mut() {
+        while let Some(first) = state.backlog.as_mut().and_then(|backlog| backlog.unsent.front_mut()) {
             match self.stream.try_write(first) {
                 Ok(count) => {
                     first.advance(count);
                     if first.is_empty() {
-                        state.unsent.pop_front();
+                        state.backlog.as_mut().map(|backlog| backlog.unsent.pop_front());
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -185,26 +192,31 @@ impl Outlet {
                 }
                 Err(_) => {
                     state.broken = true;
-                    state.unsent.clear();
+                    break;
                 }
             }
         }
-        state.unsent = VecDeque::new();
-        state.own_bytes = 0;
-        wake(&mut state);
+        state.clear();
         self.finish(&mut state);
         !state.broken
     }
 
     fn finish(&self, state: &mut State) {
-        if state.ended && state.unsent.is_empty() {
+        if state.ended && state.backlog.is_none() {
             let _ = self.stream.shutdown(Shutdown::Write);
         }
     }
 }
 
-fn wake(state: &mut State) {
-    for waiter in std::mem::take(&mut state.waiters) {
-        let _ = waiter.try_send(());
+impl State {
+    fn own_bytes(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.own_bytes)
+    }
+
+    /// Nothing waits any more: who waited for room hears it.
+    fn clear(&mut self) {
+        for waiter in self.backlog.take().into_iter().flat_map(|backlog| backlog.waiters) {
+            let _ = waiter.try_send(());
+        }
     }
 }

@@ -53,7 +53,7 @@ pub enum Event {
     Close(Option<CloseFrame>),
 }
 
-/// Decodes one side of a connection. About a hundred bytes while no message is on its way.
+/// Decodes one side of a connection. Two words while no message is on its way.
 ///
 /// ```
 /// use tenfold_http::websocket::{Decoder, Event, Inflater, Message, MessageLimits, Role};
@@ -69,10 +69,16 @@ pub enum Event {
 pub struct Decoder {
     role: Role,
     deflate: bool,
+    /// What has begun. Most connections have nothing of it most of the time.
+    partial: Option<Box<Partial>>,
+}
+
+#[derive(Debug, Default)]
+struct Partial {
     /// The frame whose payload is coming.
     frame: Option<Frame>,
     /// The message whose fragments are coming.
-    message: Option<Box<Fragments>>,
+    message: Option<Fragments>,
     /// The payload of the control frame that is coming: it may come between fragments (RFC 6455 section 5.4).
     control: Vec<u8>,
 }
@@ -95,12 +101,12 @@ struct Fragments {
 impl Decoder {
     /// A decoder at the beginning of a connection; `deflate` if permessage-deflate was agreed on.
     pub fn new(role: Role, deflate: bool) -> Decoder {
-        Decoder { role, deflate, frame: None, message: None, control: Vec::new() }
+        Decoder { role, deflate, partial: None }
     }
 
     /// Whether a message has begun and is not whole.
     pub fn is_within_message(&self) -> bool {
-        self.frame.is_some() || self.message.is_some()
+        self.partial.is_some()
     }
 
     /// Decodes up to the next event. Gives how many bytes of `input` were used; the rest belongs to the next call, which has
@@ -116,67 +122,74 @@ impl Decoder {
     ) -> Result<(usize, Option<Event>), WebSocketError> {
         let mut used = 0;
         loop {
-            let Some(frame) = &mut self.frame else {
+            let Some(frame) = self.partial.as_ref().and_then(|partial| partial.frame) else {
                 let Some((head, length)) = FrameHead::parse(&input[used..])? else { return Ok((used, None)) };
-                self.begin(head, limits)?;
+                self.check(head)?;
+                self.partial.get_or_insert_default().begin(head, limits)?;
                 used += length;
                 continue;
             };
-            let rest = &input[used..];
-            let count = rest.len().min(usize::try_from(frame.head.length - frame.done).unwrap_or(usize::MAX));
-            let (head, done) = (frame.head, frame.done);
-            frame.done += count as u64;
-            let is_whole = frame.done == head.length;
-            let into = if head.is_control() {
-                &mut self.control
-            } else {
-                &mut self.message.as_mut().expect("`begin` has made it").payload
-            };
-            let begin = into.len();
-            into.extend_from_slice(&rest[..count]);
-            if let Some(key) = head.mask {
-                frame::mask(&mut into[begin..], key, done);
-            }
+            let partial = self.partial.as_mut().expect("a frame has begun");
+            let (count, is_whole) = partial.take(frame, &input[used..])?;
             used += count;
-            if !head.is_control() {
-                self.check_text(is_whole && head.fin)?;
-            }
             if !is_whole {
                 return Ok((used, None));
             }
-            self.frame = None;
-            if head.is_control() {
-                return Ok((used, Some(self.control_event(head.opcode)?)));
+            partial.frame = None;
+            let event = if frame.head.is_control() {
+                Some(control_event(frame.head.opcode, std::mem::take(&mut partial.control))?)
+            } else if frame.head.fin {
+                let message = partial.message.take().expect("`begin` has made it");
+                Some(Event::Message(message.finish(limits, inflater)?))
+            } else {
+                None
+            };
+            if partial.message.is_none() {
+                self.partial = None;
             }
-            if head.fin {
-                let message = self.message.take().expect("`begin` has made it");
-                return Ok((used, Some(Event::Message(message.finish(limits, inflater)?))));
+            if event.is_some() {
+                return Ok((used, event));
             }
         }
     }
 
-    fn begin(&mut self, head: FrameHead, limits: &MessageLimits) -> Result<(), WebSocketError> {
+    /// What this side cannot take, whatever has come before.
+    fn check(&self, head: FrameHead) -> Result<(), WebSocketError> {
         if head.mask.is_some() != (self.role == Role::Server) {
             return Err(WebSocketError::Mask);
         }
-        let first_data = matches!(head.opcode, frame::TEXT | frame::BINARY);
-        if head.compressed && !(self.deflate && first_data) {
+        if head.compressed && !(self.deflate && is_first(head)) {
             return Err(WebSocketError::ReservedBit);
         }
+        Ok(())
+    }
+}
+
+/// Whether it begins a message.
+fn is_first(head: FrameHead) -> bool {
+    matches!(head.opcode, frame::TEXT | frame::BINARY)
+}
+
+fn control_event(opcode: u8, payload: Vec<u8>) -> Result<Event, WebSocketError> {
+    Ok(match opcode {
+        frame::PING => Event::Ping(payload),
+        frame::PONG => Event::Pong(payload),
+        _ => Event::Close(CloseFrame::parse(&payload)?),
+    })
+}
+
+impl Partial {
+    fn begin(&mut self, head: FrameHead, limits: &MessageLimits) -> Result<(), WebSocketError> {
         if head.is_control() {
             self.control = Vec::with_capacity(head.length as usize);
         } else {
-            match (&self.message, first_data) {
+            match (&self.message, is_first(head)) {
                 (None, false) => return Err(WebSocketError::LoneContinuation),
                 (Some(_), true) => return Err(WebSocketError::Interleaved),
                 (Some(_), false) => {}
                 (None, true) => {
-                    self.message = Some(Box::new(Fragments {
-                        text: head.opcode == frame::TEXT,
-                        compressed: head.compressed,
-                        payload: Vec::new(),
-                        valid: 0,
-                    }));
+                    let (text, compressed) = (head.opcode == frame::TEXT, head.compressed);
+                    self.message = Some(Fragments { text, compressed, payload: Vec::new(), valid: 0 });
                 }
             }
             let before = self.message.as_ref().map_or(0, |message| message.payload.len());
@@ -186,6 +199,28 @@ impl Decoder {
         }
         self.frame = Some(Frame { head, done: 0 });
         Ok(())
+    }
+
+    /// Takes what there is of a frame's payload: how many bytes, and whether that was all.
+    fn take(&mut self, Frame { head, done }: Frame, input: &[u8]) -> Result<(usize, bool), WebSocketError> {
+        let count = input.len().min(usize::try_from(head.length - done).unwrap_or(usize::MAX));
+        let into = if head.is_control() {
+            &mut self.control
+        } else {
+            &mut self.message.as_mut().expect("`begin` has made it").payload
+        };
+        let begin = into.len();
+        into.extend_from_slice(&input[..count]);
+        if let Some(key) = head.mask {
+            frame::mask(&mut into[begin..], key, done);
+        }
+        let done = done + count as u64;
+        self.frame = Some(Frame { head, done });
+        let is_whole = done == head.length;
+        if !head.is_control() {
+            self.check_text(is_whole && head.fin)?;
+        }
+        Ok((count, is_whole))
     }
 
     /// Text is checked as it comes; what is compressed, when it is whole.
@@ -198,15 +233,6 @@ impl Decoder {
             }
         }
         Ok(())
-    }
-
-    fn control_event(&mut self, opcode: u8) -> Result<Event, WebSocketError> {
-        let payload = std::mem::take(&mut self.control);
-        Ok(match opcode {
-            frame::PING => Event::Ping(payload),
-            frame::PONG => Event::Pong(payload),
-            _ => Event::Close(CloseFrame::parse(&payload)?),
-        })
     }
 }
 
