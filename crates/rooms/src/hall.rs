@@ -142,16 +142,16 @@ impl Hall {
         }
     }
 
-    /// Forgets a room that nobody has been in for so long.
+    /// Forgets a room that nobody has been in for so long, and tells the keeper.
     pub(crate) fn drop_if_empty(&self, name: &str, idle: Duration) -> bool {
         let mut rooms = self.rooms();
-        let is_empty = rooms.get(name).is_some_and(|room| {
-            room.members() == 0 && room.empty_since().is_none_or(|since| since.elapsed() >= idle)
-        });
-        if is_empty {
+        let is_closed = rooms.get(name).is_some_and(|room| room.close_if_empty(idle));
+        if is_closed {
             rooms.remove(name);
+            // While nobody can ask for it anew: the keeper has to hear the two in this order.
+            self.tell(&Request::Unsubscribe { room: name.to_owned() });
         }
-        is_empty
+        is_closed
     }
 
     pub(crate) fn publish(
@@ -196,7 +196,7 @@ impl Hall {
         loop {
             let room = self.live_room(name)?;
             let (sender, news) = channel(1);
-            let polled = room.poll(since, sender);
+            let Some(polled) = room.poll(since, sender) else { continue };
             if !polled.texts.is_empty() || polled.reset || since.is_none() || self.drain.get().is_some() {
                 return Ok(polled);
             }

@@ -230,9 +230,7 @@ impl Pump {
         if now >= self.next_tidy {
             self.next_tidy = now + TIDY_EVERY;
             for room in self.hall.all_rooms() {
-                if self.hall.drop_if_empty(&room.name, LINGER) {
-                    self.hall.tell(&Request::Unsubscribe { room: room.name.to_string() });
-                }
+                self.hall.drop_if_empty(&room.name, LINGER);
             }
         }
         if let Some(next) = next_cut {

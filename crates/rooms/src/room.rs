@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tenfold_server::runtime::sync::Sender;
@@ -42,6 +42,8 @@ pub(crate) struct Room {
 struct Inner {
     /// The keeper has told the history, and tells what comes.
     live: bool,
+    /// The hall has let go of it.
+    closed: bool,
     epoch: u64,
     head: u64,
     ring: VecDeque<Entry>,
@@ -103,25 +105,24 @@ impl Room {
         self.inner().live = false;
     }
 
-    /// Since when nobody is a member.
-    pub(crate) fn empty_since(&self) -> Option<Instant> {
-        self.inner().empty_since
+    /// Closes it if nobody has been a member for so long: who has it still must not join it, and looks for its successor.
+    pub(crate) fn close_if_empty(&self, idle: Duration) -> bool {
+        let mut inner = self.inner();
+        let is_idle = inner.empty_since.is_none_or(|since| since.elapsed() >= idle);
+        inner.closed |= inner.count == 0 && inner.waiters.is_empty() && is_idle;
+        inner.closed
     }
 
     pub(crate) fn position(&self) -> Position {
         self.inner().position()
     }
 
-    pub(crate) fn members(&self) -> usize {
-        self.inner().count
-    }
-
     /// Takes the keeper's history. Where a part between it and what is known here is missing, all members are reset.
     pub(crate) fn take_snapshot(&self, snapshot: Snapshot) {
         let mut inner = self.inner();
         let first = snapshot.messages.first().map_or(snapshot.head + 1, |message| message.offset);
-        let joins_on =
-            inner.epoch == snapshot.epoch && first <= inner.head + 1 && snapshot.head >= inner.head;
+        // One that is older than what is known here has nothing to say.
+        let joins_on = inner.epoch == snapshot.epoch && first <= inner.head + 1;
         let was_known = inner.epoch != 0;
         if !joins_on {
             inner.ring.clear();
@@ -134,7 +135,7 @@ impl Room {
         for message in snapshot.messages.iter().filter(|message| message.offset > known) {
             inner.push(&self.quoted, &self.rule, message);
         }
-        inner.head = snapshot.head;
+        inner.head = inner.head.max(snapshot.head);
         inner.live = true;
         if was_known && !joins_on {
             let position = inner.position();
@@ -187,6 +188,8 @@ impl Room {
     /// Makes a socket a member: after this, it gets everything from `since` on, or from now on. `history` messages of before
     /// are sent to one that names no position.
     ///
+    /// `None` when the room was closed meanwhile.
+    ///
     /// # Errors
     /// The room is full.
     pub(crate) fn join(
@@ -194,8 +197,11 @@ impl Room {
         socket: &Arc<Shared>,
         since: Option<Position>,
         history: usize,
-    ) -> Result<(usize, Position)> {
+    ) -> Result<Option<(usize, Position)>> {
         let mut inner = self.inner();
+        if inner.closed {
+            return Ok(None);
+        }
         if inner.count >= self.rule.members_max {
             return Err(Error::TooMuch(format!("the room has {} members, and takes no more", inner.count)));
         }
@@ -224,7 +230,7 @@ impl Room {
         inner.count += 1;
         inner.empty_since = None;
         inner.advance(self, key);
-        Ok((key, position))
+        Ok(Some((key, position)))
     }
 
     pub(crate) fn leave(&self, key: usize) {
@@ -244,9 +250,12 @@ impl Room {
         drop(left);
     }
 
-    /// What there is after `since`. Where there is nothing, `waiter` is told when there is.
-    pub(crate) fn poll(&self, since: Option<Position>, waiter: Sender<()>) -> Polled {
+    /// What there is after `since`. Where there is nothing, `waiter` is told when there is. `None` when the room was closed meanwhile.
+    pub(crate) fn poll(&self, since: Option<Position>, waiter: Sender<()>) -> Option<Polled> {
         let mut inner = self.inner();
+        if inner.closed {
+            return None;
+        }
         inner.empty_since = (inner.count == 0).then(Instant::now);
         let (next, reset) = match since {
             None => (inner.head + 1, false),
@@ -261,7 +270,7 @@ impl Room {
         if texts.is_empty() && !reset && since.is_some() {
             inner.waiters.push(waiter);
         }
-        Polled { position, reset, texts }
+        Some(Polled { position, reset, texts })
     }
 }
 

@@ -226,8 +226,12 @@ impl Shared {
                 return Err(Error::TooMuch(format!("a connection can be in {ROOMS_MAX} rooms")));
             }
         }
-        let room = self.hall.live_room(name)?;
-        let (key, position) = room.join(self, how.since, how.history)?;
+        let (room, key, position) = loop {
+            let room = self.hall.live_room(name)?;
+            if let Some((key, position)) = room.join(self, how.since, how.history)? {
+                break (room, key, position);
+            }
+        };
         let is_present = how.presence.is_some();
         let mut memberships = self.memberships();
         if memberships.is_empty() {

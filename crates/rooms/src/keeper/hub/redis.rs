@@ -161,15 +161,22 @@ impl Redis {
     /// The history is there: whoever waits for it gets it, and all others compare it with what they have.
     fn opened(&mut self, name: &str, snapshot: Snapshot, out: &mut Out) {
         let Some(copy) = self.rooms.get_mut(name) else { return };
-        copy.snapshot = snapshot;
+        // A history that was read before what has been heard since is older than the copy: the two threads do not wait for each
+        // other.
+        let is_older =
+            copy.live && snapshot.epoch == copy.snapshot.epoch && snapshot.head <= copy.snapshot.head;
+        if !is_older {
+            copy.snapshot = snapshot;
+        }
         copy.live = true;
         for (epoch, message) in std::mem::take(&mut copy.early) {
             copy.push(epoch, &message);
         }
         let waiting = std::mem::take(&mut copy.waiting);
         let told: BTreeSet<u64> = waiting.iter().map(|(worker, _)| *worker).collect();
-        let others = copy.workers.iter().filter(|worker| !told.contains(worker)).map(|worker| (*worker, 0));
-        for (worker, call) in waiting.iter().copied().chain(others) {
+        let others = copy.workers.iter().filter(|worker| !is_older && !told.contains(worker));
+        let others: Vec<(u64, u64)> = others.map(|worker| (*worker, 0)).collect();
+        for (worker, call) in waiting.into_iter().chain(others) {
             let snapshot = copy.snapshot.clone();
             out.push((worker, Reply::Subscribed { call, room: name.to_owned(), snapshot }));
         }
