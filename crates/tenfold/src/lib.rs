@@ -57,6 +57,13 @@ pub use tenfold_server::{
     upgrade_to,
 };
 
+/// What serves protocols other than HTTP ([`App::tcp`], [`App::udp`]).
+pub use tenfold_server::{
+    BadInput, Conn, Cut, Datagram, Delimiter, FixedHeader, FrameError, FrameHandler, Framed, Framing,
+    FramingExt, FromState, Input, LengthPrefix, Need, Outcome, Progress, Protocol, Reply, ServiceLimits,
+    StateMap, TcpHandler, UdpHandler, WithLimits,
+};
+
 pub use cli::Main;
 
 /// A number of seconds.
@@ -99,6 +106,7 @@ mod guide {
         Models: "../../../docs/models.md",
         Operations: "../../../docs/operations.md",
         RuntimePage: "../../../docs/runtime.md",
+        Services: "../../../docs/services.md",
         Sight: "../../../docs/sight.md",
         TablePage: "../../../docs/table.md",
     }

@@ -55,6 +55,8 @@ mod table;
 mod upgrade;
 mod watchdog;
 
+mod service_apps;
+mod services;
 mod settings;
 mod sight;
 mod stop;
@@ -130,6 +132,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         watchdog::behaviours(),
         stop::behaviours(),
         sight::behaviours(),
+        services::behaviours(),
     ]
     .into_iter()
     .flatten()
