@@ -55,16 +55,14 @@ pub(super) fn serve(link: &mut Link, work: &mut Workspace) -> Next {
 }
 
 fn serve_all(link: &mut Link, work: &mut Workspace, account: Option<&'static Account>) -> Next {
-    let tcp = link.tcp.clone();
-    let Kind::Frames(protocol) = &tcp.kind else { return Next::Close };
-    let limit = tcp.limits.frame(&link.conn.service.bounds);
+    let limit = link.tcp.limits.frame(&link.conn.service.bounds);
     let (mut until, mut seen) = (None, 0);
     loop {
         if !work.input.is_empty() {
             if let Some(account) = account {
-                work.sight.begin(&mut link.conn, account, ("TCP", tcp.name));
+                work.sight.begin(&mut link.conn, account, ("TCP", link.tcp.name));
             }
-            let turn = turn(&**protocol, link, work, seen);
+            let turn = turn(link, work, seen);
             work.input.consume(turn.used);
             settle(work, account, turn.frames);
             (until, seen) = (until.filter(|_| turn.used == 0), turn.seen);
@@ -79,7 +77,7 @@ fn serve_all(link: &mut Link, work: &mut Workspace, account: Option<&'static Acc
                 End::Close => return last(link, work, Next::Linger),
                 End::Panicked => return last(link, work, Next::Close),
                 End::Bad(reason) => {
-                    tcp.complaints.bad_input(tcp.name, link.conn.peer, &reason);
+                    link.complain(&reason);
                     return last(link, work, Next::Linger);
                 }
             }
@@ -101,7 +99,7 @@ fn serve_all(link: &mut Link, work: &mut Workspace, account: Option<&'static Acc
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
                     scoreboard::current().timeouts.add(1);
-                    tcp.complaints.bad_input(tcp.name, link.conn.peer, "a frame took too long");
+                    link.complain("a frame took too long");
                 }
                 return Next::Close;
             }
@@ -110,9 +108,11 @@ fn serve_all(link: &mut Link, work: &mut Workspace, account: Option<&'static Acc
 }
 
 /// Serves what is there, where the model has its handlers run.
-fn turn(protocol: &dyn ErasedProtocol, link: &mut Link, work: &mut Workspace, seen: usize) -> Turn {
+fn turn(link: &mut Link, work: &mut Workspace, seen: usize) -> Turn {
     let Link { conn, tcp, session, .. } = link;
-    let service = conn.service.clone();
+    // A function has no frames, and its connection never comes here.
+    let Kind::Frames(protocol) = &tcp.kind else { return Turn { used: 0, frames: 0, seen, end: End::Close } };
+    let (conn, service) = (&*conn, &*conn.service);
     let input = Input {
         bytes: work.input.filled(),
         seen,
@@ -125,7 +125,7 @@ fn turn(protocol: &dyn ErasedProtocol, link: &mut Link, work: &mut Workspace, se
     let mut frames = || {
         let reply = Reply { out: output, framing: None, peer: input.peer, closes: false };
         let panicked = Turn { used: 0, frames: 0, seen: 0, end: End::Panicked };
-        guard(name, || frames_of(protocol, &mut **session, input, reply)).unwrap_or(panicked)
+        guard(name, || frames_of(&**protocol, &mut **session, input, reply)).unwrap_or(panicked)
     };
     match (&service.services.pool, service.services.placement) {
         (Some(pool), _) => {

@@ -79,6 +79,11 @@ impl Link {
         self.conn
     }
 
+    /// Logs what its client has done wrong.
+    pub(super) fn complain(&self, reason: &str) {
+        self.tcp.complaints.bad_input(self.tcp.name, self.conn.peer, reason);
+    }
+
     pub(super) fn idle_max(&self) -> Duration {
         self.tcp.limits.idle(&self.conn.service.bounds)
     }
