@@ -135,6 +135,23 @@ pub fn read(feed: FeedId, into: &mut [u8], until: Option<Instant>) -> io::Result
     }
 }
 
+/// Waits until [`read`] has something to give, or until somebody wakes the fiber ([`park::Waiter::wake`]), as who tells
+/// idle connections that the program ends does. Whether there is something.
+///
+/// # Errors
+/// `TimedOut` or `ECANCELED`.
+pub fn wait(feed: FeedId, until: Option<Instant>) -> io::Result<bool> {
+    let look = || {
+        scheduler::with_current(|scheduler| scheduler.feeds.has_news(scheduler, feed.0))
+            .expect("a feed is read on its loop")
+    };
+    if look() {
+        return Ok(true);
+    }
+    park::check(park::park_for(Cause::Network, until))?;
+    Ok(look())
+}
+
 /// Ends a feed. The socket closes when its last owner lets go and the kernel has let go of the receive.
 pub fn close(feed: FeedId) {
     scheduler::with_current(|scheduler| scheduler.feeds.remove(scheduler, feed.0));
@@ -310,6 +327,20 @@ impl Feeds {
             self.open(scheduler, id);
         }
         taken.unwrap_or_else(|| Some(Err(io::ErrorKind::NotConnected.into())))
+    }
+
+    /// Whether a read would not wait; else the running fiber is woken by what comes.
+    fn has_news(&self, scheduler: &Scheduler, id: FiberId) -> bool {
+        let running = scheduler.running();
+        let has_news = self.with(id, |record| {
+            let has_news = !record.pending.is_empty() || record.ended.is_some();
+            record.waiter = running.filter(|_| !has_news);
+            has_news
+        });
+        if has_news == Some(false) {
+            self.open(scheduler, id);
+        }
+        has_news != Some(false)
     }
 
     /// True once the kernel does not receive any more.

@@ -15,6 +15,7 @@ use crate::part::{Companion, Part, StartCompanion};
 use crate::respond::Response;
 use crate::route::{Route, Routes};
 use crate::router::{OnError, RouteError, Router};
+use crate::services::{Catalogue, TcpHandler, UdpHandler};
 use crate::settings::Settings;
 use crate::state::{Need, StateMaker, StateMap};
 use crate::template::Templates;
@@ -54,6 +55,7 @@ pub struct App {
     request_ids: bool,
     parts: Vec<Box<dyn Part>>,
     companions: Vec<StartCompanion>,
+    services: Catalogue,
 }
 
 /// Why an app cannot start. Each is one clear line.
@@ -86,6 +88,9 @@ pub enum BuildError {
         /// The type.
         type_name: &'static str,
     },
+    /// A TCP or UDP service cannot be.
+    #[error("{0}")]
+    Service(String),
     /// What another crate has added to the app cannot be.
     #[error("{0}")]
     Part(String),
@@ -221,6 +226,37 @@ impl App {
         self
     }
 
+    /// Serves the connections that come to `address` by a protocol that is not HTTP. The settings may say another address
+    /// under this name (`[services]`). See [`crate::TcpHandler`] for what may serve them.
+    ///
+    /// ```
+    /// use tenfold_server::{App, FramingExt, LengthPrefix, Reply, State};
+    ///
+    /// fn answer(frame: &[u8], reply: &mut Reply<'_>, State(greeting): State<&'static str>) {
+    ///     let name = String::from_utf8_lossy(frame);
+    ///     reply.frame(format!("{greeting}, {name}!").as_bytes()).expect("it is short");
+    /// }
+    ///
+    /// App::new().state("Hello").tcp("greeter", "127.0.0.1:7000", LengthPrefix::u32().each(answer)).build()?;
+    /// # Ok::<(), tenfold_server::BuildError>(())
+    /// ```
+    pub fn tcp<M: 'static>(mut self, name: &str, address: &str, handler: impl TcpHandler<M>) -> App {
+        self.services.add_tcp(name, address, handler.erase());
+        self
+    }
+
+    /// Answers the datagrams that come to `address`; as [`App::tcp`].
+    ///
+    /// ```
+    /// use tenfold_server::{App, Datagram};
+    ///
+    /// App::new().udp("echo", "127.0.0.1:7000", |datagram: &Datagram<'_>| datagram.reply(datagram.bytes()));
+    /// ```
+    pub fn udp<M: 'static>(mut self, name: &str, address: &str, handler: impl UdpHandler<M>) -> App {
+        self.services.add_udp(name, address, handler.erase());
+        self
+    }
+
     /// What another crate keeps with this app, made at the first call: the way by which that crate gives the app methods of
     /// its own.
     pub fn part<P: Part + Default>(&mut self) -> &mut P {
@@ -282,6 +318,10 @@ impl App {
         for route in &self.routes.list {
             check_needs(&route.path, &route.facts.needs, &self.makers)?;
         }
+        self.services.check().map_err(BuildError::Service)?;
+        for (name, needs) in self.services.needs() {
+            check_needs(name, needs, &self.makers)?;
+        }
         let fallback = match self.fallback {
             Some((route, needs)) => {
                 check_needs(route.pattern(), &needs, &self.makers)?;
@@ -290,7 +330,13 @@ impl App {
             None => None,
         };
         let router = Router::new(self.routes.list, fallback, self.on_error, self.request_ids)?;
-        Ok(Blueprint { router: Arc::new(router), lanes, makers: self.makers, companions: self.companions })
+        Ok(Blueprint {
+            router: Arc::new(router),
+            lanes,
+            makers: self.makers,
+            companions: self.companions,
+            services: self.services,
+        })
     }
 }
 
@@ -309,6 +355,7 @@ pub struct Blueprint {
     lanes: Vec<(String, Lane)>,
     makers: Vec<StateMaker>,
     companions: Vec<StartCompanion>,
+    services: Catalogue,
 }
 
 /// What a worker serves.
@@ -346,6 +393,11 @@ impl Blueprint {
     /// What starts beside the requests of each worker.
     pub(crate) fn companions(&self) -> &[StartCompanion] {
         &self.companions
+    }
+
+    /// What is served beside HTTP.
+    pub(crate) fn services(&self) -> &Catalogue {
+        &self.services
     }
 
     /// The routes.

@@ -19,6 +19,7 @@ mod part;
 mod plan;
 mod serve;
 mod service;
+mod services;
 mod settings;
 pub mod sight;
 mod upgrade;
@@ -62,6 +63,11 @@ pub use respond::{Html, IntoResponse, Redirect, Response, ResponseParts};
 pub use route::{COLLECT_BYTES_MAX, Route, Routes};
 pub use router::{Found, Params, ROUTES_MAX, RouteError, Router};
 pub use serve::{Again, ServeError, Serving, serve, serve_with};
+pub use services::{
+    BadInput, Conn, Cut, Datagram, Delimiter, FixedHeader, FrameError, FrameHandler, Framed, Framing,
+    FramingExt, FreeForm, FromState, Input, LengthPrefix, Outcome, Progress, Protocol, Reply, SansIo,
+    ServiceLimits, TcpHandler, UdpHandler, WithLimits, fuzz_framing,
+};
 pub use settings::Settings;
 pub use state::{Need, StateMap};
 pub use template::Templates;

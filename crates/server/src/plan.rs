@@ -1,15 +1,14 @@
 //! What the master prepares and every worker inherits: settings, the built application, bound listeners.
 
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use tenfold_runtime::ProcessShare;
-use tenfold_runtime::net::TcpListener;
 use tenfold_scoreboard::{Scoreboard, Slot};
 use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worker};
 
 use crate::app::Blueprint;
 use crate::part::Companions;
+use crate::services::Listening;
 use crate::settings::Settings;
 use crate::sight::title;
 
@@ -33,19 +32,15 @@ pub struct Plan {
 impl Plan {
     /// The worker's listeners as this process's own descriptors, non-blocking. All others are closed in this process: so
     /// an address that nobody listens on any more is really free.
-    pub(crate) fn open_listeners(&self, worker: &Worker) -> Result<Vec<TcpListener>, String> {
+    pub(crate) fn open_listeners(&self, worker: &Worker) -> Result<Listening, String> {
         title::begin(worker);
-        self.listeners
-            .take(&self.listen, worker.index())
-            .iter()
-            .map(|bound| {
-                let fd = bound.listener().as_fd().try_clone_to_owned()?;
-                // The flag belongs to the open file, which all workers share; all of them want it.
-                rustix::io::ioctl_fionbio(&fd, true)?;
-                Ok(TcpListener::from_fd(fd))
-            })
-            .collect::<std::io::Result<_>>()
-            .map_err(|error| format!("cannot use the listener: {error}"))
+        let mut listening = Listening::default();
+        for (spec, bound) in self.listeners.take(&self.listen, worker.index()) {
+            listening
+                .add(self.blueprint.services(), &spec, &bound)
+                .map_err(|error| format!("cannot use the listener {spec}: {error}"))?;
+        }
+        Ok(listening)
     }
 
     /// Workers that accept, with what the settings say about their number and their lives.

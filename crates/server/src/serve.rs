@@ -7,6 +7,7 @@ use tenfold_scoreboard::{SLOTS_MAX, Scoreboard};
 use tenfold_supervisor::{Group, Identity, Listen, ListenSpec, ListenerSet, Master};
 
 use crate::app::{App, Blueprint, BuildError};
+use crate::lane::Lane;
 use crate::models::Model;
 use crate::part::Companions;
 use crate::plan::Plan;
@@ -42,6 +43,8 @@ pub struct Serving {
     pub model: &'static str,
     /// Worker processes.
     pub workers: usize,
+    /// TCP and UDP services: name and address as it is bound.
+    pub services: Vec<(String, String)>,
 }
 
 /// What a reload builds from: called in a child process first, then in the master. See [`serve_with`].
@@ -105,8 +108,7 @@ pub fn serve_with(
     crate::panic::install_hook();
     let groups = model.groups(&Arc::new(plan)).map_err(ServeError::Settings)?;
     site.begin(settings)?;
-    let serving =
-        Serving { addresses: listeners.addresses(), model: model.name(), workers: settings.workers() };
+    let serving = serving(&listeners, model, settings);
     let mut master = Master::new(settings.master())
         .scoreboard(board)
         .source(site)
@@ -130,6 +132,34 @@ pub fn serve_with(
     Ok(master.run()?)
 }
 
+fn serving(listeners: &ListenerSet, model: &dyn Model, settings: &Settings) -> Serving {
+    let (mut addresses, mut services) = (Vec::new(), Vec::new());
+    for address in listeners.addresses() {
+        match address.split_once('=').filter(|(name, _)| ListenSpec::is_name(name)) {
+            Some((name, address)) => services.push((name.into(), address.into())),
+            None => addresses.push(address),
+        }
+    }
+    Serving { addresses, model: model.name(), workers: settings.workers(), services }
+}
+
+/// Where HTTP and the services are served.
+fn specs(settings: &Settings, blueprint: &Blueprint) -> Result<Vec<ListenSpec>, String> {
+    if settings.listen.is_empty() && blueprint.services().is_empty() {
+        return Err("listen: at least one address is needed".into());
+    }
+    let mut specs = Vec::new();
+    for text in &settings.listen {
+        let spec: ListenSpec = text.parse().map_err(|error: tenfold_supervisor::Error| error.to_string())?;
+        if spec.name().is_some() || matches!(spec, ListenSpec::Udp(_) | ListenSpec::AnyUdp(_)) {
+            return Err(format!("listen: {text} is an address for services and not for HTTP"));
+        }
+        specs.push(spec);
+    }
+    specs.extend(blueprint.services().addresses(&settings.services)?);
+    Ok(specs)
+}
+
 /// Checks everything that can be checked before anything is opened.
 fn plan(
     settings: &Settings,
@@ -145,12 +175,9 @@ fn plan(
             .map_err(|error| ServeError::Settings(format!("lane {name:?}: {error}")))?;
     }
     check_descriptors(model, settings)?;
-    let specs: Vec<ListenSpec> = settings
-        .listen
-        .iter()
-        .map(|address| address.parse())
-        .collect::<Result<_, tenfold_supervisor::Error>>()
-        .map_err(|error| ServeError::Settings(error.to_string()))?;
+    let own = model.place(&Lane::default(), settings).map_err(ServeError::Settings)?;
+    blueprint.services().check_placement(model.name(), own).map_err(ServeError::Settings)?;
+    let specs = specs(settings, &blueprint).map_err(ServeError::Settings)?;
     let identity = Identity::find(settings.user.as_deref(), settings.group.as_deref())
         .map_err(|error| ServeError::Settings(error.to_string()))?;
     let plan = Plan {

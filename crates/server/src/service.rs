@@ -22,6 +22,7 @@ use crate::models::Model;
 use crate::part::Companions;
 use crate::plan::Plan;
 use crate::router::Router;
+use crate::services::Services;
 use crate::settings::Settings;
 use crate::sight::title;
 use crate::state::StateMap;
@@ -31,6 +32,8 @@ pub(crate) struct Service {
     pub(crate) state: Arc<StateMap>,
     /// What runs beside the requests.
     companions: Companions,
+    /// What is served beside HTTP.
+    pub(crate) services: Services,
     /// By the index that a route carries.
     pub(crate) lanes: Vec<OpenLane>,
     pub(crate) bounds: Bounds,
@@ -64,7 +67,9 @@ impl Service {
         let addresses = Addresses::new(plan.settings.limits.addresses());
         let facts = model.facts(&plan.settings);
         let is_single = facts.threads_max == 1 || facts.evented && plan.settings.threads.unwrap_or(1) == 1;
-        let service = Self::open_with(plan, addresses, is_single, |name, lane| {
+        let own = model.place(&Lane::default(), &plan.settings)?;
+        let services = Services::open(plan.blueprint.services(), own, facts.evented)?;
+        let service = Self::open_with(plan, addresses, is_single, services, |name, lane| {
             let placement = model.place(lane, &plan.settings)?;
             OpenLane::open(name, lane, placement).map_err(|error| format!("lane {name:?}: {error}"))
         })?;
@@ -74,13 +79,16 @@ impl Service {
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, None, true, |name, lane| Ok(OpenLane::behind_front(name, lane)))
+        Self::open_with(plan, None, true, Services::none(), |name, lane| {
+            Ok(OpenLane::behind_front(name, lane))
+        })
     }
 
     fn open_with(
         plan: &Plan,
         addresses: Option<Arc<Addresses>>,
         is_single: bool,
+        services: Services,
         open: impl Fn(&str, &Lane) -> Result<OpenLane, String>,
     ) -> Result<Arc<Service>, String> {
         let settings = &plan.settings;
@@ -91,6 +99,7 @@ impl Service {
             router,
             state: Arc::new(state),
             companions: plan.companions.clone(),
+            services,
             lanes,
             bounds: settings.limits.bounds(),
             server_header: Some(settings.server_header.clone()).filter(|name| !name.is_empty()),

@@ -1,5 +1,6 @@
 //! A worker's settings: what the command line and the configuration file say, checked as a whole.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ use crate::sight::listener::Address;
 pub struct Settings {
     /// The model's name; default `fiber`.
     pub model: String,
-    /// Addresses to listen on, as `127.0.0.1:8080`, `[::1]:8080`, `:8080` or `unix:/path`; default `127.0.0.1:8080`.
+    /// Addresses to listen on, as `127.0.0.1:8080`, `[::1]:8080`, `:8080` or `unix:/path`; default `127.0.0.1:8080`. None
+    /// where the app has only TCP and UDP services.
     pub listen: Vec<String>,
     /// Worker processes; default one for each core.
     pub workers: Option<usize>,
@@ -95,6 +97,8 @@ pub struct Settings {
     /// Where rooms are kept: `redis://host:port`, the same for all machines of a service; default in the memory of this
     /// machine's keeper.
     pub rooms: Option<String>,
+    /// Addresses of the app's TCP and UDP services by their names, instead of those that the app says.
+    pub services: BTreeMap<String, String>,
     /// The `Server` header; default `tenfold`, empty for none.
     pub server_header: String,
     /// What a client may ask for.
@@ -138,6 +142,7 @@ impl Default for Settings {
             status: None,
             jobs: None,
             rooms: None,
+            services: BTreeMap::new(),
             server_header: "tenfold".into(),
             limits: Limits::default(),
         }
@@ -179,9 +184,6 @@ impl Settings {
             }
         }
         self.check_operations()?;
-        if self.listen.is_empty() {
-            return Err("listen: at least one address is needed".into());
-        }
         if !matches!(self.access_log.as_str(), "off" | "text" | "json") {
             return Err(format!("access_log = {:?}: expected off, text or json", self.access_log));
         }

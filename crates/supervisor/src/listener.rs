@@ -6,7 +6,7 @@
 
 use std::{
     fmt, fs, io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
         unix::{
@@ -52,6 +52,52 @@ pub enum ListenSpec {
     /// What a service manager has bound, by its name (`FileDescriptorName=` of
     /// systemd.socket(5)); written `systemd:NAME`.
     Activated(String),
+    /// One address for datagrams; written `udp:ADDRESS:PORT`.
+    Udp(SocketAddr),
+    /// Every address of the machine for datagrams, as [`ListenSpec::AnyTcp`]; written `udp::PORT`.
+    AnyUdp(u16),
+    /// An address that belongs to something of that name, and is another one than the same address without it: port 0 may be
+    /// asked for several times. Written `NAME=ADDRESS`, with a name of letters, digits, `-` and `_`.
+    Named(String, Box<ListenSpec>),
+}
+
+impl ListenSpec {
+    /// The address alone, without a name.
+    pub fn address(&self) -> &ListenSpec {
+        match self {
+            Self::Named(_, address) => address.address(),
+            other => other,
+        }
+    }
+
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name, _) => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The same address for datagrams; `None` for what takes connections only.
+    pub fn for_datagrams(self) -> Option<ListenSpec> {
+        match self {
+            Self::Tcp(address) | Self::Udp(address) => Some(Self::Udp(address)),
+            Self::AnyTcp(port) | Self::AnyUdp(port) => Some(Self::AnyUdp(port)),
+            Self::Activated(name) => Some(Self::Activated(name)),
+            Self::Unix(_) | Self::Named(..) => None,
+        }
+    }
+
+    /// Whether several sockets may have it (SO_REUSEPORT).
+    pub(crate) fn can_be_shared(&self) -> bool {
+        !matches!(self.address(), Self::Unix(_) | Self::Activated(_))
+    }
+
+    /// Whether `text` can name something.
+    pub fn is_name(text: &str) -> bool {
+        !text.is_empty()
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    }
 }
 
 /// A listening socket and the address it has.
@@ -75,6 +121,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// A socket file.
     Unix(UnixListener),
+    /// Datagrams: it is bound, and nothing is accepted from it.
+    Udp(UdpSocket),
 }
 
 /// A socket file this process made, and what tells it from a later one.
@@ -107,24 +155,28 @@ impl Bound {
     pub fn bind_reuseport(spec: &ListenSpec) -> Result<Self, Error> {
         warn_of_small_somaxconn(BACKLOG);
         let errno = |errno| listen_error(spec, errno);
-        match spec {
-            ListenSpec::Tcp(address) => bind_tcp(*address, Ipv6::Only, Port::Shared, BACKLOG).map_err(errno),
-            ListenSpec::AnyTcp(port) => bind_any(*port, Port::Shared, BACKLOG).map_err(errno),
-            ListenSpec::Unix(_) | ListenSpec::Activated(_) => Err(errno(Errno::OPNOTSUPP)),
-        }
+        let bind = |address| bind_inet(address, Port::Shared, BACKLOG).map_err(errno);
+        bind(spec.address()).and_then(|bound| bound.ok_or_else(|| errno(Errno::OPNOTSUPP)))
     }
 
     /// Takes a socket that listens already: inherited from an old master or a
-    /// service manager. `None` when it is no stream socket that listens.
+    /// service manager. `None` when it is neither a stream socket that listens
+    /// nor one for datagrams of the network.
     ///
     /// A socket file stays when it is dropped, until [`Bound::own`].
     pub(crate) fn adopt(fd: OwnedFd) -> Option<Self> {
         let listens = sockopt::socket_acceptconn(&fd).unwrap_or(false);
-        let is_stream = sockopt::socket_type(&fd) == Ok(SocketType::STREAM);
-        if !(listens && is_stream) {
+        let kind = sockopt::socket_type(&fd).ok()?;
+        let family = sockopt::socket_domain(&fd).ok()?;
+        if kind == SocketType::DGRAM && matches!(family, AddressFamily::INET | AddressFamily::INET6) {
+            let socket = UdpSocket::from(fd);
+            let address = socket.local_addr().ok()?.to_string();
+            return Some(Self { listener: Listener::Udp(socket), address, file: None });
+        }
+        if !(listens && kind == SocketType::STREAM) {
             return None;
         }
-        match sockopt::socket_domain(&fd).ok()? {
+        match family {
             AddressFamily::UNIX => {
                 let listener = UnixListener::from(fd);
                 let path = listener.local_addr().ok()?.as_pathname()?.to_owned();
@@ -160,14 +212,13 @@ impl Bound {
     /// As [`Bound::bind`].
     pub fn bind_with_backlog(spec: &ListenSpec, backlog: i32) -> Result<Self, Error> {
         warn_of_small_somaxconn(backlog);
-        match spec {
+        match spec.address() {
             ListenSpec::Unix(path) => bind_unix(path, backlog),
             ListenSpec::Activated(name) => Err(Error::NotActivated { name: name.clone() }),
-            ListenSpec::Tcp(address) => {
-                bind_tcp(*address, Ipv6::Only, Port::Own, backlog).map_err(|errno| listen_error(spec, errno))
-            }
-            ListenSpec::AnyTcp(port) => {
-                bind_any(*port, Port::Own, backlog).map_err(|errno| listen_error(spec, errno))
+            other => {
+                let errno = |errno| listen_error(spec, errno);
+                let bound = bind_inet(other, Port::Own, backlog).map_err(errno)?;
+                bound.ok_or_else(|| errno(Errno::OPNOTSUPP))
             }
         }
     }
@@ -187,13 +238,17 @@ impl Bound {
     pub fn tcp(&self) -> Option<&TcpListener> {
         match &self.listener {
             Listener::Tcp(listener) => Some(listener),
-            Listener::Unix(_) => None,
+            Listener::Unix(_) | Listener::Udp(_) => None,
         }
     }
 
-    /// The address with its port, if it is TCP.
+    /// The address with its port, if it is one of the network.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
-        self.tcp().and_then(|listener| listener.local_addr().ok())
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Udp(socket) => socket.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
     }
 }
 
@@ -213,6 +268,7 @@ impl AsFd for Listener {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
             Self::Unix(listener) => listener.as_fd(),
+            Self::Udp(socket) => socket.as_fd(),
         }
     }
 }
@@ -222,6 +278,19 @@ impl FromStr for ListenSpec {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let wrong = |reason| Error::ListenSpec { text: text.to_owned(), reason };
+        if let Some((name, address)) = text.split_once('=').filter(|(name, _)| Self::is_name(name)) {
+            return match address.parse()? {
+                Self::Named(..) => Err(wrong("an address has one name at most")),
+                address => Ok(Self::Named(name.into(), Box::new(address))),
+            };
+        }
+        if let Some(address) = text.strip_prefix("udp:") {
+            return match address.parse()? {
+                Self::Tcp(address) => Ok(Self::Udp(address)),
+                Self::AnyTcp(port) => Ok(Self::AnyUdp(port)),
+                _ => Err(wrong("datagrams come to an IP address")),
+            };
+        }
         if let Some(path) = text.strip_prefix("unix:") {
             // sun_path holds 108 bytes with the closing zero (unix(7)).
             return match path.len() {
@@ -262,6 +331,9 @@ impl fmt::Display for ListenSpec {
             Self::AnyTcp(port) => write!(f, ":{port}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
             Self::Activated(name) => write!(f, "systemd:{name}"),
+            Self::Udp(address) => write!(f, "udp:{address}"),
+            Self::AnyUdp(port) => write!(f, "udp::{port}"),
+            Self::Named(name, address) => write!(f, "{name}={address}"),
         }
     }
 }
@@ -280,13 +352,42 @@ enum Port {
     Shared,
 }
 
-fn bind_any(port: u16, kind: Port, backlog: i32) -> Result<Bound, Errno> {
-    match bind_tcp((Ipv6Addr::UNSPECIFIED, port).into(), Ipv6::AndIpv4, kind, backlog) {
+/// `None` where the address is none of the network's.
+fn bind_inet(address: &ListenSpec, port: Port, backlog: i32) -> Result<Option<Bound>, Errno> {
+    let tcp = |address, ipv6| bind_tcp(address, ipv6, port, backlog);
+    let udp = |address, ipv6| bind_udp(address, ipv6, port);
+    match address {
+        ListenSpec::Tcp(address) => tcp(*address, Ipv6::Only).map(Some),
+        ListenSpec::AnyTcp(number) => bind_any(*number, tcp).map(Some),
+        ListenSpec::Udp(address) => udp(*address, Ipv6::Only).map(Some),
+        ListenSpec::AnyUdp(number) => bind_any(*number, udp).map(Some),
+        ListenSpec::Unix(_) | ListenSpec::Activated(_) | ListenSpec::Named(..) => Ok(None),
+    }
+}
+
+fn bind_any(port: u16, bind: impl Fn(SocketAddr, Ipv6) -> Result<Bound, Errno>) -> Result<Bound, Errno> {
+    match bind((Ipv6Addr::UNSPECIFIED, port).into(), Ipv6::AndIpv4) {
         Err(Errno::AFNOSUPPORT | Errno::ADDRNOTAVAIL) => {
-            bind_tcp((Ipv4Addr::UNSPECIFIED, port).into(), Ipv6::Only, kind, backlog)
+            bind((Ipv4Addr::UNSPECIFIED, port).into(), Ipv6::Only)
         }
         answer => answer,
     }
+}
+
+/// SO_REUSEADDR is left out: for datagrams it would let another program take the address (socket(7)).
+fn bind_udp(address: SocketAddr, ipv6: Ipv6, port: Port) -> Result<Bound, Errno> {
+    let family = if address.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let socket = socket_with(family, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    if port == Port::Shared {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, ipv6 == Ipv6::Only)?;
+    }
+    bind(&socket, &address)?;
+    let socket = UdpSocket::from(socket);
+    let address = socket.local_addr().map_or_else(|_| address.to_string(), |bound| bound.to_string());
+    Ok(Bound { listener: Listener::Udp(socket), address, file: None })
 }
 
 fn bind_tcp(address: SocketAddr, ipv6: Ipv6, port: Port, backlog: i32) -> Result<Bound, Errno> {

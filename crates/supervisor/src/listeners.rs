@@ -19,7 +19,7 @@ use rustix::fd::AsFd;
 
 use crate::{
     error::Error,
-    listener::{Bound, ListenSpec},
+    listener::{Bound, ListenSpec, Listener},
     sys,
     takeover::Passed,
 };
@@ -55,12 +55,28 @@ pub(crate) struct Offered {
     pub(crate) bound: Bound,
 }
 
+impl Offered {
+    /// Whether it is what is asked for: by its name, by what its giver called it, or by its address.
+    fn fits(&self, spec: &ListenSpec) -> bool {
+        if self.spec == *spec {
+            return true;
+        }
+        let address = spec.address();
+        let is_datagram = matches!(self.bound.listener(), Listener::Udp(_));
+        let wants_datagrams = matches!(address, ListenSpec::Udp(_) | ListenSpec::AnyUdp(_));
+        let same_address = address.to_string().trim_start_matches("udp:") == self.bound.address();
+        // What had a name is somebody else's, whatever its address.
+        self.spec.name().is_none()
+            && (self.spec == *address || same_address && is_datagram == wants_datagrams)
+    }
+}
+
 /// What a generation listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The addresses.
     pub specs: Vec<ListenSpec>,
-    /// A socket of its own for each worker (SO_REUSEPORT), where the address is TCP; else they share one.
+    /// A socket of its own for each worker (SO_REUSEPORT), where the address is one of the network; else they share one.
     pub reuseport: bool,
     /// Workers.
     pub workers: usize,
@@ -110,12 +126,16 @@ impl ListenerSet {
         self.lock().kept.retain(|kept| !kept.fresh);
     }
 
-    /// The addresses as they are bound, each once.
+    /// The addresses as they are bound, each once; what has a name as `NAME=ADDRESS`.
     pub fn addresses(&self) -> Vec<String> {
         let mut addresses: Vec<String> = Vec::new();
         for kept in &self.lock().kept {
-            if !addresses.iter().any(|known| known == kept.bound.address()) {
-                addresses.push(kept.bound.address().to_owned());
+            let address = match kept.spec.name() {
+                Some(name) => format!("{name}={}", kept.bound.address()),
+                None => kept.bound.address().to_owned(),
+            };
+            if !addresses.contains(&address) {
+                addresses.push(address);
             }
         }
         addresses
@@ -132,14 +152,15 @@ impl ListenerSet {
         inner.kept.iter().filter_map(queue).collect()
     }
 
-    /// In a worker: its own sockets; all others are closed in this process. Worker `index` of `listen.workers`.
-    pub fn take(&self, listen: &Listen, index: usize) -> Vec<Bound> {
+    /// In a worker: its own sockets, each with what was asked for; all others are closed in this process. Worker `index` of
+    /// `listen.workers`.
+    pub fn take(&self, listen: &Listen, index: usize) -> Vec<(ListenSpec, Bound)> {
         let mut inner = self.lock();
         let (kept, _) = (std::mem::take(&mut inner.kept), std::mem::take(&mut inner.offered));
         let mine = |kept: &Kept| kept.slot.is_none_or(|slot| slot % listen.workers.max(1) == index);
         kept.into_iter()
             .filter(|kept| listen.specs.contains(&kept.spec) && mine(kept))
-            .map(|kept| kept.bound)
+            .map(|kept| (kept.spec, kept.bound))
             .collect()
     }
 
@@ -183,8 +204,7 @@ impl ListenerSet {
 
 impl Inner {
     fn open(&mut self, spec: &ListenSpec, listen: &Listen) -> Result<(), Error> {
-        let is_tcp = matches!(spec, ListenSpec::Tcp(_) | ListenSpec::AnyTcp(_));
-        let slots: Vec<Option<usize>> = match listen.reuseport && is_tcp {
+        let slots: Vec<Option<usize>> = match listen.reuseport && spec.can_be_shared() {
             true => (0..listen.workers.max(1)).map(Some).collect(),
             false => vec![None],
         };
@@ -210,8 +230,7 @@ impl Inner {
     fn adopt(&mut self, spec: &ListenSpec) {
         let offered = std::mem::take(&mut self.offered);
         for it in offered {
-            let fits = it.spec == *spec || it.bound.address() == spec.to_string();
-            if fits {
+            if it.fits(spec) {
                 let Offered { slot, bound, .. } = it;
                 self.kept.push(Kept { spec: spec.clone(), slot, bound, fresh: true });
             } else {
@@ -223,10 +242,12 @@ impl Inner {
     /// `spec` with the port that the kernel has chosen for its first socket.
     fn chosen(&self, spec: &ListenSpec) -> ListenSpec {
         let first = self.kept.iter().find(|kept| kept.spec == *spec);
-        match (first.and_then(|kept| kept.bound.socket_addr()), spec) {
+        match (first.and_then(|kept| kept.bound.socket_addr()), spec.address()) {
             (Some(address), ListenSpec::AnyTcp(_)) => ListenSpec::AnyTcp(address.port()),
-            (Some(address), _) => ListenSpec::Tcp(address),
-            (None, spec) => spec.clone(),
+            (Some(address), ListenSpec::Tcp(_)) => ListenSpec::Tcp(address),
+            (Some(address), ListenSpec::AnyUdp(_)) => ListenSpec::AnyUdp(address.port()),
+            (Some(address), ListenSpec::Udp(_)) => ListenSpec::Udp(address),
+            (_, spec) => spec.clone(),
         }
     }
 }
@@ -253,6 +274,29 @@ mod tests {
         assert_eq!(set.addresses().len(), 2);
         set.commit(&one);
         assert_eq!(set.addresses(), address);
+    }
+
+    #[test]
+    fn a_name_makes_an_address_another_one_and_datagrams_have_sockets_of_their_own() {
+        let set = ListenerSet::default();
+        let three = listen(&["127.0.0.1:0", "echo=127.0.0.1:0", "time=udp:127.0.0.1:0"], false, 1);
+        set.open(&three).unwrap();
+        set.commit(&three);
+        let addresses = set.addresses();
+        assert!(addresses[1].starts_with("echo=127.0.0.1:") && addresses[2].starts_with("time=127.0.0.1:"));
+        let taken = set.take(&three, 0);
+        assert!(matches!(taken[1].1.listener(), Listener::Tcp(_)) && taken[1].0.name() == Some("echo"));
+        assert!(matches!(taken[2].1.listener(), Listener::Udp(_)));
+    }
+
+    #[test]
+    fn with_reuseport_a_datagram_address_has_a_socket_for_each_worker() {
+        let set = ListenerSet::default();
+        let two = listen(&["time=udp:127.0.0.1:0"], true, 2);
+        set.open(&two).unwrap();
+        set.commit(&two);
+        assert_eq!(set.addresses().len(), 1, "both have the same port");
+        assert_eq!(set.take(&two, 0).len(), 1);
     }
 
     #[test]

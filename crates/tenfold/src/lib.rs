@@ -59,6 +59,13 @@ pub use tenfold_server::{
     take_over, upgrade_to,
 };
 
+/// What serves protocols other than HTTP ([`App::tcp`], [`App::udp`]).
+pub use tenfold_server::{
+    BadInput, Conn, Cut, Datagram, Delimiter, FixedHeader, FrameError, FrameHandler, Framed, Framing,
+    FramingExt, FromState, Input, LengthPrefix, Need, Outcome, Progress, Protocol, Reply, ServiceLimits,
+    StateMap, TcpHandler, UdpHandler, WithLimits,
+};
+
 pub use cli::Main;
 
 /// A number of seconds.
@@ -102,6 +109,7 @@ mod guide {
         Operations: "../../../docs/operations.md",
         RoomsPage: "../../../docs/rooms.md",
         RuntimePage: "../../../docs/runtime.md",
+        Services: "../../../docs/services.md",
         Sight: "../../../docs/sight.md",
         TablePage: "../../../docs/table.md",
     }

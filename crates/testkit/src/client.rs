@@ -198,6 +198,16 @@ impl Client {
         self
     }
 
+    /// Reads as many bytes as there is room for, whatever they are.
+    #[track_caller]
+    pub fn read_into(&mut self, into: &mut [u8]) -> &mut Client {
+        let count = into.len();
+        self.wait_for_bytes(count);
+        into.copy_from_slice(&self.received[..count]);
+        self.received.drain(..count);
+        self
+    }
+
     /// Everything that comes until the server ends the connection.
     #[track_caller]
     pub fn read_to_end(&mut self) -> Vec<u8> {

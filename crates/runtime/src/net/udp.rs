@@ -89,6 +89,16 @@ impl UdpSocket {
         Ok((count, SocketAddr::try_from(from)?))
     }
 
+    /// Receives a datagram that is there; `WouldBlock` when none is. What does not fit into `buf` is lost.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn try_recv_from(&self, buf: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let (count, _, from) = rustix::net::recvfrom(&self.socket, buf, RecvFlags::DONTWAIT)?;
+        let from = from.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+        Ok((count, SocketAddr::try_from(from)?))
+    }
+
     /// Receives a datagram of the peer of [`UdpSocket::connect`]; what does not fit into `buf` is lost.
     ///
     /// # Errors

@@ -29,19 +29,31 @@ const DRAIN_MIN: Duration = Duration::from_millis(200);
 pub(crate) fn accept_loop(
     listener: &TcpListener,
     service: &Arc<Service>,
-    mut accept: impl FnMut(&TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)>,
+    accept: impl FnMut(&TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)>,
     mut serve: impl FnMut(Connection),
+) {
+    let admit = |stream, address| admit(stream, address, service).into_iter().for_each(&mut serve);
+    accept_each(listener, service, || service.has_room(), accept, admit);
+}
+
+/// As [`accept_loop`], for what is no HTTP: `serve` gets the streams, as long as there is room.
+pub(crate) fn accept_each(
+    listener: &TcpListener,
+    service: &Arc<Service>,
+    has_room: impl Fn() -> bool,
+    mut accept: impl FnMut(&TcpListener) -> io::Result<(TcpStream, Option<SocketAddr>)>,
+    mut serve: impl FnMut(TcpStream, Option<SocketAddr>),
 ) {
     let mut in_batch = 0;
     while !service.is_stopping() {
-        if !service.has_room() {
+        if !has_room() {
             sleep(FULL_PAUSE);
             continue;
         }
         match accept(listener) {
             Ok((stream, address)) => {
                 service.shortage.accepted();
-                admit(stream, address, service).into_iter().for_each(&mut serve);
+                serve(stream, address);
                 in_batch += 1;
                 if in_batch % BATCH == 0 {
                     yield_now();
@@ -57,7 +69,7 @@ pub(crate) fn accept_loop(
     while Instant::now() < until
         && let Ok((stream, address)) = listener.try_accept_from()
     {
-        admit(stream, address, service).into_iter().for_each(&mut serve);
+        serve(stream, address);
     }
 }
 

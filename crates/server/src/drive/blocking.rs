@@ -35,7 +35,7 @@ pub(crate) fn serve_connection(conn: Connection) {
 
 /// Waits for the first bytes of a request. Between requests the word to stop shortens the wait to the grace; within one it
 /// does not.
-fn wait_for_request(
+pub(crate) fn wait_for_request(
     conn: &Connection,
     into: &mut [u8],
     stop: &Arc<OwnedFd>,

@@ -12,7 +12,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tenfold_runtime::net::{TcpListener, TcpStream};
+use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{
     BackendChoice, Interest, LoopHandle, ReactorConfig, Runtime, RuntimeConfig, feed, park, sleep, spawn,
 };
@@ -23,6 +23,7 @@ use crate::drive::evented::{Begin, spawn_acceptor};
 use crate::guard::{Overrun, sentry};
 use crate::plan::Plan;
 use crate::service::Service;
+use crate::services::{Listening, rouse_idle, spawn_evented};
 use crate::settings::Settings;
 
 /// Enough for templates, a C library such as SQLite, and a panic's backtrace; only what is touched takes memory.
@@ -126,9 +127,11 @@ fn obey(orders: &OrderReader, reporter: &Reporter, service: &Service) {
 }
 
 /// One loop's life.
-fn serve_loop(service: &Arc<Service>, listeners: Vec<TcpListener>, begin: Begin) {
-    let acceptors: Vec<_> =
-        listeners.iter().map(|listener| spawn_acceptor(listener.clone(), service.clone(), begin)).collect();
+fn serve_loop(service: &Arc<Service>, listening: Listening, begin: Begin) {
+    let web = listening.web.iter();
+    let mut acceptors: Vec<_> =
+        web.map(|listener| spawn_acceptor(listener.clone(), service.clone(), begin)).collect();
+    acceptors.extend(spawn_evented(&listening, service));
     let stop = service.stop.eventfd.as_fd().try_clone_to_owned().map(TcpStream::from_fd);
     match stop {
         Ok(stop) => drop(stop.wait_ready(Interest::READ, None)),
@@ -139,11 +142,12 @@ fn serve_loop(service: &Arc<Service>, listeners: Vec<TcpListener>, begin: Begin)
         let _ = acceptor.join();
     }
     // Closed as soon as they are empty: who comes now is refused at once, or goes to another worker.
-    drop(listeners);
+    drop(listening);
     let grace = Instant::now() + service.idle_grace;
-    while service.connections() > 0 {
+    while service.connections() > 0 || service.services.is_busy() {
         if Instant::now() >= grace {
             feed::stop_resting();
+            rouse_idle();
         }
         sleep(LOOK);
     }

@@ -11,11 +11,11 @@ use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, place_on_threads};
 use crate::drive::blocking;
-use crate::drive::connection::Connection;
 use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::service::Service;
+use crate::services::{Work, receive_on_thread, serve_blocking};
 use crate::settings::Settings;
 
 pub(super) struct Pool;
@@ -69,18 +69,18 @@ impl Model for Pool {
 
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         let threads = plan.settings.threads.unwrap_or(THREADS);
-        run_blocking(self, worker, plan, threads, blocking::serve_connection)
+        run_blocking(self, worker, plan, threads, |work| work())
     }
 }
 
-/// The worker of the models with threads: `acceptors` threads for each listener accept and call `each`, while this one
-/// waits for orders.
+/// The worker of the models with threads: `acceptors` threads for each listener accept and call `each` with what is to be
+/// done for a connection, while this one waits for orders. Datagrams are answered by the threads that take them.
 pub(super) fn run_blocking(
     model: &dyn Model,
     worker: &Worker,
     plan: &Plan,
     acceptors: usize,
-    each: impl Fn(Connection) + Send + Sync + 'static,
+    each: impl Fn(Work) + Send + Sync + 'static,
 ) -> ExitReason {
     match start_acceptors(model, worker, plan, acceptors, each) {
         Ok((service, threads)) => {
@@ -100,20 +100,31 @@ fn start_acceptors(
     worker: &Worker,
     plan: &Plan,
     acceptors: usize,
-    each: impl Fn(Connection) + Send + Sync + 'static,
+    each: impl Fn(Work) + Send + Sync + 'static,
 ) -> Result<Started, String> {
     let service = Service::open(plan, model)?;
     sentry::start(&service, worker, Overrun::Replace, plan.settings.graceful_timeout())?;
     let each = Arc::new(each);
+    let listening = plan.open_listeners(worker)?;
     let mut threads = Vec::new();
-    for listener in plan.open_listeners(worker)? {
-        for index in 0..acceptors {
-            let (listener, service, each) = (listener.clone(), service.clone(), each.clone());
-            let thread = std::thread::Builder::new().name(format!("acceptor-{index}"));
-            let thread = thread
-                .spawn(move || blocking::accept(&listener, &service, |conn| each(conn)))
-                .map_err(|error| format!("cannot start thread {index} of {acceptors}: {error}"))?;
-            threads.push(thread);
+    let mut start = |index: usize, accept: Work| {
+        let thread = std::thread::Builder::new().name(format!("acceptor-{index}")).spawn(accept);
+        threads.push(thread.map_err(|error| format!("cannot start thread {index} of {acceptors}: {error}"))?);
+        Ok::<(), String>(())
+    };
+    for index in 0..acceptors {
+        for listener in listening.web.clone() {
+            let (service, each) = (service.clone(), each.clone());
+            let each = move |conn| each(Box::new(move || blocking::serve_connection(conn)));
+            start(index, Box::new(move || blocking::accept(&listener, &service, each)))?;
+        }
+        for (tcp, listener) in listening.tcp.clone() {
+            let (service, each) = (service.clone(), each.clone());
+            start(index, Box::new(move || serve_blocking(&tcp, &listener, &service, |work| each(work))))?;
+        }
+        for (udp, socket) in listening.udp.clone() {
+            let service = service.clone();
+            start(index, Box::new(move || receive_on_thread(&udp, &socket, &service)))?;
         }
     }
     Ok((service, threads))

@@ -6,20 +6,23 @@
 //! shares nothing, so a crash takes one request with it.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use tenfold_runtime::net::{TcpListener, TcpStream};
 use tenfold_runtime::park;
 use tenfold_scoreboard::Slot;
 use tenfold_supervisor::{ExitReason, Worker};
 
 use super::{Facts, Model, place_on_threads};
-use crate::drive::acceptor::{accept_loop, admit};
+use crate::drive::acceptor::{accept_each, accept_loop, admit};
 use crate::drive::blocking;
 use crate::guard::{Overrun, sentry};
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
 use crate::service::Service;
+use crate::services::{Listening, receive_on_thread, serve_one, take_datagram};
 use crate::settings::{Settings, refuse};
 
 pub(super) struct Serial;
@@ -83,7 +86,8 @@ impl Serial {
     fn serve(&self, worker: &Worker, plan: &Plan) -> Result<(), String> {
         let service = Service::open(plan, self)?;
         sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
-        let listeners = plan.open_listeners(worker)?;
+        let listening = plan.open_listeners(worker)?;
+        let mut datagram = Vec::new();
         let orders = Arc::new(
             worker
                 .orders_fd()
@@ -94,30 +98,58 @@ impl Serial {
         service.listen(worker)?;
         worker.ready();
         while !service.is_stopping() {
-            let ready = park::interruptible(&orders, || first_ready(&listeners));
-            let Some(listener) = ready.and_then(|index| listeners.get(index)) else { continue };
-            match listener.try_accept_from() {
-                Ok((stream, address)) => {
-                    service.shortage.accepted();
+            let Some(mut index) = park::interruptible(&orders, || first_ready(&listening)) else { continue };
+            if let Some(listener) = listening.web.get(index) {
+                take(listener, &service, |stream, address| {
                     if let Some(conn) = admit(stream, address, &service) {
                         blocking::serve_connection_until(conn, &orders);
                     }
-                }
-                // Another worker was faster.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => service.shortage.failed(&error),
+                });
+                continue;
+            }
+            index -= listening.web.len();
+            if let Some((tcp, listener)) = listening.tcp.get(index) {
+                take(listener, &service, |stream, address| {
+                    serve_one(tcp, stream, address, &service, &orders);
+                });
+                continue;
+            }
+            if let Some((udp, socket)) = listening.udp.get(index - listening.tcp.len()) {
+                take_datagram(udp, socket, &service, &mut datagram);
             }
         }
         let nobody = |_: &_| Err(park::cancelled());
-        for listener in &listeners {
+        for listener in &listening.web {
             accept_loop(listener, &service, nobody, |conn| blocking::serve_connection_until(conn, &orders));
+        }
+        for (tcp, listener) in &listening.tcp {
+            let serve = |stream, address| serve_one(tcp, stream, address, &service, &orders);
+            accept_each(listener, &service, || true, nobody, serve);
+        }
+        for (udp, socket) in &listening.udp {
+            receive_on_thread(udp, socket, &service);
         }
         Ok(())
     }
 }
 
-/// The first listener that has a connection; `None` when interrupted.
-fn first_ready(listeners: &[tenfold_runtime::net::TcpListener]) -> Option<usize> {
-    let fds: Vec<_> = listeners.iter().map(AsFd::as_fd).collect();
+/// Takes a connection that is there, if no other worker was faster.
+fn take(listener: &TcpListener, service: &Service, serve: impl FnOnce(TcpStream, Option<SocketAddr>)) {
+    match listener.try_accept_from() {
+        Ok((stream, address)) => {
+            service.shortage.accepted();
+            serve(stream, address);
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        Err(error) => service.shortage.failed(&error),
+    }
+}
+
+/// The first socket that has something, counted over all kinds in their order; `None` when interrupted.
+fn first_ready(listening: &Listening) -> Option<usize> {
+    let web = listening.web.iter().map(AsFd::as_fd);
+    let tcp = listening.tcp.iter().map(|(_, listener)| listener.as_fd());
+    let udp = listening.udp.iter().map(|(_, socket)| socket.as_fd());
+    let fds: Vec<_> = web.chain(tcp).chain(udp).collect();
     park::wait_any_readable(&fds).ok()
 }

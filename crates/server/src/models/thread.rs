@@ -13,11 +13,10 @@ use tenfold_supervisor::{ExitReason, Worker};
 
 use super::pool::run_blocking;
 use super::{Facts, Model, place_on_threads};
-use crate::drive::blocking;
-use crate::drive::connection::Connection;
 use crate::guard::Overrun;
 use crate::lane::{Lane, Placement};
 use crate::plan::Plan;
+use crate::services::Work;
 use crate::settings::Settings;
 
 pub(super) struct Thread;
@@ -80,11 +79,11 @@ impl Model for Thread {
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         let most = Self::threads(&plan.settings);
         let alive = Arc::new(AtomicUsize::new(0));
-        run_blocking(self, worker, plan, 1, move |conn| start(conn, &alive, most))
+        run_blocking(self, worker, plan, 1, move |work| start(work, &alive, most))
     }
 }
 
-fn start(conn: Connection, alive: &Arc<AtomicUsize>, most: usize) {
+fn start(work: Work, alive: &Arc<AtomicUsize>, most: usize) {
     while alive.load(Ordering::Relaxed) >= most {
         // The kernel's queue holds who comes next.
         std::thread::sleep(std::time::Duration::from_millis(1));
@@ -94,7 +93,7 @@ fn start(conn: Connection, alive: &Arc<AtomicUsize>, most: usize) {
     let thread = std::thread::Builder::new().name("connection".into()).stack_size(STACK_BYTES);
     let started = thread.spawn(move || {
         let _counted = counted;
-        blocking::serve_connection(conn);
+        work();
     });
     if let Err(error) = started {
         // The closure, and the connection in it, is gone: closing is all that is left.

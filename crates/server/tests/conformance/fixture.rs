@@ -15,6 +15,8 @@ use tenfold_server::{
     serve, upgrade_to,
 };
 
+use crate::service_apps;
+
 /// Set in the environment of a server process; its value is the settings in TOML.
 pub(crate) const FIXTURE: &str = "TENFOLD_FIXTURE";
 
@@ -28,8 +30,11 @@ pub(crate) fn main(settings: &str) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let ready = |serving: &tenfold_server::Serving| println!("ready {}", serving.addresses[0]);
-    serve(app(), &settings, Vec::new(), ready).unwrap_or_else(|error| {
+    let ready = |serving: &tenfold_server::Serving| {
+        serving.services.iter().for_each(|(name, address)| println!("service {name} {address}"));
+        println!("ready {}", serving.addresses[0]);
+    };
+    serve(service_apps::add(app(), &settings), &settings, Vec::new(), ready).unwrap_or_else(|error| {
         eprintln!("{error}");
         ExitCode::from(2)
     })

@@ -55,6 +55,8 @@ mod table;
 mod upgrade;
 mod watchdog;
 
+mod service_apps;
+mod services;
 mod settings;
 mod share;
 mod sight;
@@ -132,6 +134,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         share::behaviours(),
         stop::behaviours(),
         sight::behaviours(),
+        services::behaviours(),
     ]
     .into_iter()
     .flatten()

@@ -41,6 +41,7 @@ fn text(settings: &Settings, serving: &Serving, backend: Option<&'static str>) -
             true => address.clone(),
             false => format!("http://{address}"),
         })
+        .chain(serving.services.iter().map(|(name, address)| format!("{name} {address}")))
         .collect();
     format!(
         "tenfold {} · model {}{backend} · {} × {} · {}\nCtrl-C stops it; kill -TERM {} lets requests in flight finish first.\n",
