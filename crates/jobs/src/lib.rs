@@ -8,7 +8,7 @@
 //! unique jobs, batches, dead jobs and their replay, schedules. Out of scope: HTTP, and what a job does.
 //!
 //! The default store is a SQLite file that one process, the keeper, owns ([`keeper`]); it starts and ends with the server. Where
-//! several machines share their jobs it hands them on to Redis or Valkey, and keeps them while that is away.
+//! several machines share their jobs it hands them on to Redis, Valkey or NATS, and keeps them while that is away.
 //! A job that was taken in is on disk. It runs at least once: again after a failure, and after the death of the worker that
 //! ran it, which is noticed within milliseconds.
 //!
@@ -67,3 +67,7 @@ pub use place::DEFAULT_FILE;
 pub use queue::{OnFull, Queue, Workers};
 pub use user_tx::UserTx;
 pub use wire::{Ask, Misfire};
+
+/// For the fuzzer alone.
+#[doc(hidden)]
+pub use store::nats::codec as nats_codec;

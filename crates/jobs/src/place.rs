@@ -3,10 +3,13 @@
 //! ```text
 //!   jobs.db                                              a file of the keeper's
 //!   redis://[[user]:password@]host[:port][/database]     an engine; after it, as ?name=value&…:
+//!   nats://[user:password@ | token@]host[:port]
 //!     prefix=tenfold       services that share an engine differ in it
 //!     spool=jobs.db        the file that takes jobs in while the engine is away
 //!     durability=disk      what the engine must promise: disk, process, memory; unchecked takes it as it is
 //!     lease_secs=15        how long a machine may be silent before its jobs run elsewhere
+//!     replicas=1           servers of a NATS cluster that have each entry
+//!     stream_mib=1024      most MiB of the log in NATS, and of the images, which it reserves
 //! ```
 
 use std::path::{Path, PathBuf};
@@ -36,12 +39,15 @@ pub(crate) struct EngineSettings {
     pub(crate) spool: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) lease: Duration,
+    pub(crate) replicas: u8,
+    pub(crate) stream_mib: u32,
 }
 
 /// The engines that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum EngineKind {
     Redis,
+    Nats,
 }
 
 /// What an engine must promise about what it has taken in.
@@ -66,8 +72,11 @@ impl Place {
         let Some((scheme, rest)) = text.split_once("://") else { return Ok(Place::File(text.into())) };
         let kind = match scheme {
             "redis" => EngineKind::Redis,
+            "nats" => EngineKind::Nats,
             other => {
-                return Err(format!("jobs: there is no engine {other:?}; it is a file or redis://HOST:PORT"));
+                return Err(format!(
+                    "jobs: there is no engine {other:?}; it is a file, redis://HOST:PORT or nats://HOST:PORT"
+                ));
             }
         };
         let (address, parameters) = rest.split_once('?').unwrap_or((rest, ""));
@@ -78,10 +87,15 @@ impl Place {
             spool: DEFAULT_FILE.into(),
             durability: Durability::Disk,
             lease: Duration::from_secs(15),
+            replicas: 1,
+            stream_mib: 1024,
         };
         for pair in parameters.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             settings.set(name, value)?;
+        }
+        if kind == EngineKind::Nats && settings.prefix.contains('.') {
+            return Err("jobs: the prefix of a NATS engine has no '.': it is part of a stream's name".into());
         }
         Ok(Place::Engine(settings))
     }
@@ -121,9 +135,17 @@ impl EngineSettings {
                 Ok(secs) if LEASE_SECS.contains(&secs) => self.lease = Duration::from_secs_f64(secs),
                 _ => return wrong("a number of seconds from 1 to 3600"),
             },
+            "replicas" if self.kind == EngineKind::Nats => match value.parse() {
+                Ok(replicas @ 1..=5) => self.replicas = replicas,
+                _ => return wrong("a number from 1 to 5"),
+            },
+            "stream_mib" if self.kind == EngineKind::Nats => match value.parse() {
+                Ok(mib @ 16..=1_048_576) => self.stream_mib = mib,
+                _ => return wrong("a number of MiB from 16"),
+            },
             _ => {
                 return Err(format!(
-                    "jobs: there is no parameter {name:?}: prefix, spool, durability and lease_secs are possible"
+                    "jobs: there is no parameter {name:?}: prefix, spool, durability, lease_secs and, for NATS, replicas and stream_mib are possible"
                 ));
             }
         }
@@ -187,6 +209,9 @@ mod tests {
             ("redis://x?lease_secs=0", "from 1 to 3600"),
             ("redis://x?spool=", "a file"),
             ("redis://x?maxlen=5", "no parameter \"maxlen\""),
+            ("redis://x?replicas=3", "no parameter \"replicas\""),
+            ("nats://x?replicas=9", "from 1 to 5"),
+            ("nats://x?prefix=a.b", "no '.'"),
         ] {
             let line = Place::parse(text).unwrap_err();
             assert!(line.contains(word) && !line.contains('\n'), "{line}");

@@ -6,7 +6,9 @@
 
 pub(crate) mod engine;
 mod keeper;
+pub(crate) mod nats;
 pub(crate) mod redis;
+pub(crate) mod shared;
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,9 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::beside;
 use crate::place::{EngineKind, EngineSettings};
 use crate::store::engine::{Answer, Call, Engine, EngineError, Notice};
+use crate::store::nats::NatsLog;
 use crate::store::redis::RedisEngine;
+use crate::store::shared::LogEngine;
 
 pub(super) enum Order {
     /// Connect as this keeper.
@@ -59,6 +62,10 @@ impl EngineThread {
         let listener = Arc::new(move |notice| for_notices.say(Event::Notice(notice)));
         let engine: Box<dyn Engine> = match settings.kind {
             EngineKind::Redis => Box::new(RedisEngine::new(settings.clone(), listener)?),
+            EngineKind::Nats => {
+                let log = NatsLog::new(settings.clone(), listener)?;
+                Box::new(LogEngine::new(log, settings.lease, beside(&settings.spool, "image")))
+            }
         };
         let run = move || run(engine, &to_do, &mouth);
         std::thread::Builder::new().name("jobs-engine".into()).spawn(run).map_err(text)?;

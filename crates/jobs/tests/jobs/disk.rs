@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tenfold_testkit::{Case, Client, wait_until};
 
-use crate::engines::Service;
+use crate::engines::{Kind, Service};
 use crate::fixture::Note;
 use crate::on::On;
 use crate::site::{Site, post_json};
@@ -21,10 +21,10 @@ pub(crate) fn cases() -> Vec<Case> {
             full_disk(&On::File.start(SETTINGS), || ());
         }),
         Case::new("a_full_disk_under_the_spool_acknowledges_nothing_and_the_service_recovers", || {
-            let Some(service) = Service::start() else { return };
+            let Some(service) = Service::start(Kind::Redis) else { return };
             let site = service.site(SETTINGS, "", false);
-            service.redis.kill();
-            full_disk(&site, || service.redis.restart());
+            service.engine().kill();
+            full_disk(&site, || service.engine().restart());
         }),
     ]
 }

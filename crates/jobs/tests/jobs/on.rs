@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use tenfold_testkit::Case;
-use tenfold_testkit::services::Redis;
+use tenfold_testkit::services::{Nats, Redis};
 
 use crate::site::Site;
 
@@ -14,6 +14,8 @@ pub(crate) enum On {
     File,
     /// A Redis that answers after fsync; one for all tests, each of which has a prefix of its own.
     Redis,
+    /// A NATS with JetStream, in the same way.
+    Nats,
 }
 
 impl On {
@@ -21,6 +23,7 @@ impl On {
     fn all() -> Vec<On> {
         let mut all = vec![On::File];
         all.extend(redis().map(|_| On::Redis));
+        all.extend(nats().map(|_| On::Nats));
         all
     }
 
@@ -28,6 +31,7 @@ impl On {
         match self {
             On::File => "file",
             On::Redis => "redis",
+            On::Nats => "nats",
         }
     }
 
@@ -37,6 +41,9 @@ impl On {
         match self {
             On::File => file.display().to_string(),
             On::Redis => engine(&redis().expect("it is there").url(), directory, ""),
+            On::Nats => {
+                engine(&nats().expect("it is there").url(), directory, "&durability=process&stream_mib=64")
+            }
         }
     }
 
@@ -64,6 +71,11 @@ pub(crate) fn engine(url: &str, directory: &Path, more: &str) -> String {
 fn redis() -> Option<&'static Redis> {
     static REDIS: OnceLock<Option<Redis>> = OnceLock::new();
     REDIS.get_or_init(Redis::start_durable).as_ref()
+}
+
+fn nats() -> Option<&'static Nats> {
+    static NATS: OnceLock<Option<Nats>> = OnceLock::new();
+    NATS.get_or_init(Nats::start).as_ref()
 }
 
 /// A test for each store.
