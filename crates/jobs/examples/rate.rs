@@ -1,7 +1,7 @@
 //! How fast jobs are taken in and run, on one machine, beside what its disk can do.
 //!
-//! It is a whole server: a master, a keeper, and one worker whose fibers enqueue. `rate PRODUCERS JOBS`; files go to the
-//! working directory.
+//! It is a whole server: a master, a keeper, and one worker whose fibers enqueue. `rate PRODUCERS JOBS [redis://HOST:PORT]`; files
+//! go to the working directory.
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -27,15 +27,19 @@ impl Companion for Producers {
 }
 
 fn main() {
-    let mut words = std::env::args().skip(1).map(|word| word.parse::<u64>().expect("a number"));
-    let (producers, count) = (words.next().unwrap_or(64), words.next().unwrap_or(50_000));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let number = |index: usize| words.get(index).map(|word| word.parse::<u64>().expect("a number"));
+    let (producers, count) = (number(0).unwrap_or(64), number(1).unwrap_or(50_000));
     let directory = std::env::current_dir().expect("a working directory");
     let file = directory.join(format!("rate-{}.db", std::process::id()));
     println!("one fdatasync after another: {:.0}/s", syncs(&directory.join("rate.sync")));
     let settings = Settings {
         listen: vec!["127.0.0.1:0".into()],
         workers: Some(1),
-        jobs: Some(file.display().to_string()),
+        jobs: Some(match words.get(2) {
+            Some(engine) => format!("{engine}?spool={}", file.display()),
+            None => file.display().to_string(),
+        }),
         ..Settings::default()
     };
     let app = App::new()

@@ -12,14 +12,12 @@ use crate::handler::JobHandler;
 use crate::jobs::Jobs;
 use crate::keeper;
 use crate::page;
+use crate::place::{DEFAULT_FILE, Place};
 use crate::queue::Queue;
 use crate::registry::{Job, Registry};
 use crate::runner::Runner;
 use crate::store::{KeeperStore, NoStore, Store};
 use crate::wire::{self, Misfire, ScheduleSpec};
-
-/// Where jobs are kept if nobody says otherwise.
-pub const DEFAULT_FILE: &str = "jobs.db";
 
 /// Gives an [`App`] jobs.
 pub trait AppJobs {
@@ -42,7 +40,8 @@ pub trait AppJobs {
     /// ```
     fn job<M: 'static>(self, name: &str, handler: impl JobHandler<M>) -> App;
 
-    /// Keeps jobs in this file where the settings name none, instead of `jobs.db` in the working directory.
+    /// Keeps jobs in this file where the settings name none, instead of `jobs.db` in the working directory; or in an engine that
+    /// several machines share: `redis://HOST:PORT`, with parameters behind `?` (docs/jobs.md).
     fn jobs_in(self, file: impl Into<PathBuf>) -> App;
 
     /// Sets the rules of a queue.
@@ -83,7 +82,7 @@ struct JobsPart {
     registry: Registry,
     /// Where the app wants them, and where they are.
     wished: Option<PathBuf>,
-    file: Option<PathBuf>,
+    place: Option<Place>,
     /// The first mistake; said when the app is built.
     mistake: Option<String>,
 }
@@ -173,12 +172,17 @@ fn short(type_name: &str) -> String {
 impl Part for JobsPart {
     fn prepare(&mut self, settings: &Settings) -> Result<(), String> {
         let said = settings.jobs.as_ref().map(PathBuf::from).or_else(|| self.wished.clone());
-        self.file = Some(said.unwrap_or_else(|| DEFAULT_FILE.into()));
+        let said = said.unwrap_or_else(|| DEFAULT_FILE.into());
+        // A path that is no text is a file.
+        self.place = Some(match said.to_str() {
+            Some(text) => Place::parse(text)?,
+            None => Place::File(said),
+        });
         Ok(())
     }
 
     fn processes(&self) -> Vec<Group> {
-        self.file.iter().map(|file| keeper::group(file.clone())).collect()
+        self.place.iter().map(|place| keeper::group_of(place.clone())).collect()
     }
 
     fn finish(self: Box<Self>, app: App) -> Result<App, String> {
@@ -186,7 +190,7 @@ impl Part for JobsPart {
             return Err(mistake);
         }
         let registry = Arc::new(self.registry);
-        let file = self.file;
+        let file = self.place.map(|place| place.file().to_owned());
         // One for each worker, made after the fork, and shared by its requests and its runner.
         let for_state = registry.clone();
         let app = app.state_with(move || {

@@ -7,7 +7,8 @@
 //! In scope: bounded queues with a rule for when they are full, retries, delays, priorities, keys with a bound or an order,
 //! unique jobs, batches, dead jobs and their replay, schedules. Out of scope: HTTP, and what a job does.
 //!
-//! The default store is a SQLite file that one process, the keeper, owns ([`keeper`]); it starts and ends with the server.
+//! The default store is a SQLite file that one process, the keeper, owns ([`keeper`]); it starts and ends with the server. Where
+//! several machines share their jobs it hands them on to Redis, Valkey or NATS, and keeps them while that is away.
 //! A job that was taken in is on disk. It runs at least once: again after a failure, and after the death of the worker that
 //! ran it, which is noticed within milliseconds.
 //!
@@ -45,6 +46,7 @@ mod user_tx;
 mod page;
 
 pub mod keeper;
+mod place;
 mod store;
 pub mod wire;
 
@@ -53,7 +55,7 @@ mod cron;
 mod error;
 mod id;
 
-pub use app::{AppJobs, DEFAULT_FILE};
+pub use app::AppJobs;
 pub use backoff::Backoff;
 pub use cx::JobCx;
 pub use error::{Error, Result};
@@ -61,6 +63,11 @@ pub use handler::{
     Bare, Configured, IntoJobResult, JobError, JobHandler, JobOptions, JobResult, Plain, WithCx, WithOptions,
 };
 pub use jobs::{Batch, Draft, Jobs};
+pub use place::DEFAULT_FILE;
 pub use queue::{OnFull, Queue, Workers};
 pub use user_tx::UserTx;
 pub use wire::{Ask, Misfire};
+
+/// For the fuzzer alone.
+#[doc(hidden)]
+pub use store::nats::codec as nats_codec;

@@ -1,9 +1,14 @@
-//! `Store`: where jobs are kept, seen from a program. One file for each that there is.
+//! `Store`: where jobs are kept, seen from a program. Its only way is through the keeper of the machine: that has them in a file,
+//! or hands them on to an engine (`engine.rs`), of which there is one file each.
 //!
 //! A store keeps what it is given before it says so, gives each job to one run at a time, gives it again when that run's
 //! worker dies, and knows an id again. What a queue's rules mean is decided there, not here.
 
+pub(crate) mod engine;
 mod keeper;
+pub(crate) mod nats;
+pub(crate) mod redis;
+pub(crate) mod shared;
 
 use std::fmt;
 use std::sync::Arc;

@@ -92,7 +92,8 @@ pub struct Settings {
     /// Where `/status`, `/status.txt` and `/metrics` are served, also while every worker is busy: an address of this machine,
     /// as `127.0.0.1:9101`, or `unix:/path`; default nowhere.
     pub status: Option<String>,
-    /// Where jobs are kept: a file; default `jobs.db`. Its keeper listens beside it.
+    /// Where jobs are kept: a file, by default `jobs.db`, beside which its keeper listens; or the address of an engine that
+    /// several machines share, as `redis://host:6379?prefix=shop` (docs/jobs.md).
     pub jobs: Option<String>,
     /// Where rooms are kept: `redis://host:port`, the same for all machines of a service; default in the memory of this
     /// machine's keeper.

@@ -10,6 +10,7 @@
 mod instance;
 mod mariadb;
 mod memcached;
+mod nats;
 mod postgres;
 mod redis;
 mod tarantool;
@@ -17,6 +18,7 @@ mod tarantool;
 pub use instance::Instance;
 pub use mariadb::MariaDb;
 pub use memcached::Memcached;
+pub use nats::Nats;
 pub use postgres::Postgres;
 pub use redis::Redis;
 pub use tarantool::Tarantool;

@@ -734,7 +734,7 @@ fn unknown(id: &str) -> Reply {
 }
 
 /// Errors are for people: their beginning is enough.
-fn cut(error: &str) -> &str {
+pub(super) fn cut(error: &str) -> &str {
     let mut end = error.len().min(2_000);
     while !error.is_char_boundary(end) {
         end -= 1;
@@ -742,7 +742,8 @@ fn cut(error: &str) -> &str {
     &error[..end]
 }
 
-fn refusal(jobs: &[NewJob], last: Option<&NewJob>) -> Option<String> {
+/// Why these cannot be jobs.
+pub(super) fn refusal(jobs: &[NewJob], last: Option<&NewJob>) -> Option<String> {
     if jobs.is_empty() || jobs.len() > JOBS_MAX {
         return Some(format!("{} jobs at once: from 1 to {JOBS_MAX} are possible", jobs.len()));
     }

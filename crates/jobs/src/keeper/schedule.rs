@@ -5,9 +5,8 @@
 //! `every` are multiples of its period since 1970, so they do not drift, and a restart does not move them.
 
 use crate::cron::Cron;
+use crate::store::engine::Firing;
 use crate::wire::{Enqueue, Misfire, NewJob, ScheduleSpec};
-
-use super::ledger::Ledger;
 
 /// Schedules that there may be.
 const SCHEDULES_MAX: usize = 1_000;
@@ -35,13 +34,13 @@ enum Times {
 }
 
 impl Schedules {
-    /// Takes schedules in; the latest word counts.
-    pub(super) fn define(
+    /// Takes schedules in; the latest word counts. `fired` says when one has fired last.
+    pub(super) fn define<E>(
         &mut self,
         specs: Vec<ScheduleSpec>,
-        ledger: &Ledger,
         now: i64,
-    ) -> rusqlite::Result<()> {
+        fired: impl Fn(&str) -> Result<Option<i64>, E>,
+    ) -> Result<(), E> {
         for spec in specs.into_iter().take(SCHEDULES_MAX) {
             let known = self.0.iter().position(|one| one.spec.name == spec.name);
             if known.is_some_and(|index| self.0[index].spec == spec) {
@@ -52,7 +51,7 @@ impl Schedules {
                 continue;
             };
             // One that is new has missed nothing.
-            let from = ledger.fired(&spec.name)?.unwrap_or(now);
+            let from = fired(&spec.name)?.unwrap_or(now);
             let next = times.after(from);
             let schedule = Schedule { next, settled: next, spec, times };
             match known {
@@ -78,9 +77,9 @@ impl Schedules {
         self.0.iter().map(|one| one.next).min()
     }
 
-    /// The jobs whose time has come.
-    pub(super) fn due(&mut self, ledger: &mut Ledger, now: i64) -> rusqlite::Result<Vec<Enqueue>> {
-        let mut jobs = Vec::new();
+    /// Those whose time has come, with the jobs that they make: none, where times that have passed are not made up for.
+    pub(super) fn due(&mut self, now: i64) -> Vec<Firing> {
+        let mut firings = Vec::new();
         for schedule in self.0.iter_mut().filter(|one| one.next <= now) {
             let (mut times, mut at) = (Vec::new(), schedule.next);
             while at <= now {
@@ -102,16 +101,19 @@ impl Schedules {
                 Misfire::Skip if now - times[times.len() - 1] < LATE_MS => &times[times.len() - 1..],
                 Misfire::Skip => &[],
             };
-            jobs.extend(fire.iter().map(|time| schedule.firing(*time)));
-            ledger.set_fired(&schedule.spec.name, times[times.len() - 1])?;
+            firings.push(Firing {
+                name: schedule.spec.name.clone(),
+                last: times[times.len() - 1],
+                jobs: fire.iter().map(|time| schedule.job(*time)).collect(),
+            });
             schedule.next = at;
         }
-        Ok(jobs)
+        firings
     }
 }
 
 impl Schedule {
-    fn firing(&self, time: i64) -> Enqueue {
+    fn job(&self, time: i64) -> Enqueue {
         let job = NewJob {
             id: format!("{}@{time}", self.spec.name),
             queue: self.spec.queue.clone(),
@@ -145,7 +147,6 @@ mod tests {
     use super::*;
 
     fn fired(misfire: Misfire, every_ms: u64, from: i64, now: i64) -> Vec<String> {
-        let mut ledger = Ledger::open(std::path::Path::new(":memory:")).unwrap();
         let mut schedules = Schedules::default();
         let spec = ScheduleSpec {
             name: "tick".into(),
@@ -154,11 +155,12 @@ mod tests {
             misfire,
             ..ScheduleSpec::default()
         };
-        schedules.define(vec![spec], &ledger, from).unwrap();
-        let due = schedules.due(&mut ledger, now).unwrap();
+        let never = |_: &str| Ok::<_, std::convert::Infallible>(None);
+        schedules.define(vec![spec], from, never).unwrap();
+        let due = schedules.due(now);
         assert!(schedules.next_time().unwrap() > now, "what is next is in the future");
-        assert!(schedules.due(&mut ledger, now).unwrap().is_empty(), "and nothing fires twice");
-        due.into_iter().map(|one| one.jobs[0].id.clone()).collect()
+        assert!(schedules.due(now).is_empty(), "and nothing fires twice");
+        due.into_iter().flat_map(|firing| firing.jobs).map(|one| one.jobs[0].id.clone()).collect()
     }
 
     #[test]

@@ -8,15 +8,29 @@ use std::time::Duration;
 
 use tenfold_testkit::{Case, Client, wait_until};
 
+use crate::engines::{Kind, Service};
 use crate::fixture::Note;
+use crate::on::On;
 use crate::site::{Site, post_json};
 
+const SETTINGS: &str = "model = 'fiber'\nworkers = 1";
+
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("a_full_disk_acknowledges_nothing_and_the_service_recovers", full_disk)]
+    vec![
+        Case::new("a_full_disk_acknowledges_nothing_and_the_service_recovers", || {
+            full_disk(&On::File.start(SETTINGS), || ());
+        }),
+        Case::new("a_full_disk_under_the_spool_acknowledges_nothing_and_the_service_recovers", || {
+            let Some(service) = Service::start(Kind::Redis) else { return };
+            let site = service.site(SETTINGS, "", false);
+            service.engine().kill();
+            full_disk(&site, || service.engine().restart());
+        }),
+    ]
 }
 
-fn full_disk() {
-    let site = Site::start("model = 'fiber'\nworkers = 1");
+/// `then` is done when the disk has room again.
+fn full_disk(site: &Site, then: impl FnOnce()) {
     let kept: Vec<String> = (0..20).map(|n| site.note("note?after_ms=1500", &n.to_string())).collect();
     limit(site.keeper(), "1000");
     let note = Note { text: "x".repeat(20_000), ..Note::default() };
@@ -26,6 +40,7 @@ fn full_disk() {
     limit(site.keeper(), "unlimited");
     // Everything that was said to be kept is, and runs; the other one can come again.
     assert_eq!(site.enqueue("note?id=refused", &Note { text: "again".into(), ..Note::default() }), "refused");
+    then();
     site.wait_for("end again");
     for id in &kept {
         wait_until("it is done", || (site.job(id)["state"] == "done").then_some(()));

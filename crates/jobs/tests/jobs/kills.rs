@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 use tenfold_testkit::{Case, Signal, signal_process, wait_until};
 
 use crate::fixture::now_us;
+use crate::on::{On, each};
 use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![Case::new("kill_9_of_anybody_at_any_moment_loses_nothing", kills)]
+    [each("kill_9_of_anybody_at_any_moment_loses_nothing", kills)].into_iter().flatten().collect()
 }
 
 /// Threads that enqueue all the time.
@@ -31,12 +32,12 @@ struct Ledger {
     sent: AtomicU64,
 }
 
-fn kills() {
+fn kills(on: On) {
     let rounds = if std::env::var_os("TENFOLD_LONG").is_some() { 1_000 } else { 50 };
     let seed = std::env::var("TENFOLD_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(now_us);
     println!("TENFOLD_SEED={seed}");
     let mut random = Random(seed | 1);
-    let mut site = Site::start("model = 'fiber'\nworkers = 2\ngraceful_timeout_secs = 5.0");
+    let mut site = on.start("model = 'fiber'\nworkers = 2\ngraceful_timeout_secs = 5.0");
     let ledger = Arc::new(Ledger::default());
     *ledger.address.lock().unwrap() = site.address();
     let producers: Vec<_> = (0..PRODUCERS)

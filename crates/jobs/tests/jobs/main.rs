@@ -11,9 +11,11 @@ use std::time::Duration;
 use tenfold_testkit::{Case, Options, kill_remaining, run};
 
 mod fixture;
+mod on;
 mod site;
 
 mod disk;
+mod engines;
 mod kills;
 mod queues;
 mod retries;
@@ -31,8 +33,15 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let groups =
-        [queues::cases(), retries::cases(), stop::cases(), schedules::cases(), disk::cases(), kills::cases()];
+    let groups = [
+        queues::cases(),
+        retries::cases(),
+        stop::cases(),
+        schedules::cases(),
+        disk::cases(),
+        engines::cases(),
+        kills::cases(),
+    ];
     let cases = groups.into_iter().flatten().map(|case| case.timeout(Duration::from_secs(3600)));
     run(&options, cases.collect::<Vec<Case>>(), kill_remaining)
 }

@@ -4,40 +4,47 @@ use serde_json::json;
 use tenfold_testkit::{Case, wait_until};
 
 use crate::fixture::Note;
+use crate::on::{On, each};
 use crate::site::Site;
 
 const SETTINGS: &str = "model = 'fiber'\nworkers = 1";
 
 pub(crate) fn cases() -> Vec<Case> {
     let models = ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
-    let each = models.map(|model| {
+    let in_models = models.map(|model| {
         Case::new(format!("a_job_runs_in_the_model_{model}"), move || {
-            a_job_runs(&format!("model = '{model}'"))
+            a_job_runs(On::File, &format!("model = '{model}'"))
         })
     });
-    each.into_iter()
-        .chain([
-            Case::new("a_full_queue_answers_its_page_and_never_grows", full),
-            Case::new("a_producer_waits_for_room", waits),
-            Case::new("the_oldest_is_dropped_where_that_is_the_rule", drops),
-            Case::new("the_same_id_is_the_same_job", same_id),
-            Case::new("a_unique_word_holds_off_a_second_job", unique),
-            Case::new("higher_priorities_run_first_and_a_pause_holds_all", priorities),
-            Case::new("a_delayed_job_is_never_early", delayed),
-            Case::new("jobs_of_one_key_run_one_after_another_in_their_order", ordered),
-            Case::new("one_key_does_not_hold_up_another", keyed),
-            Case::new("a_rate_is_kept", rated),
-            Case::new("a_batch_ends_with_its_last_job", batch),
-            Case::new("a_job_is_cancelled_while_it_waits_and_while_it_runs", cancelled),
-            Case::new("a_queue_that_drains_takes_nothing_in", drained),
-            Case::new("a_payload_has_its_bound", payload),
-            Case::new("the_page_shows_jobs_and_steps_in", page),
-        ])
+    in_models
+        .into_iter()
+        .chain(
+            [
+                each("a_job_runs", |on| a_job_runs(on, SETTINGS)),
+                each("a_full_queue_answers_its_page_and_never_grows", full),
+                each("a_producer_waits_for_room", waits),
+                each("the_oldest_is_dropped_where_that_is_the_rule", drops),
+                each("the_same_id_is_the_same_job", same_id),
+                each("a_unique_word_holds_off_a_second_job", unique),
+                each("higher_priorities_run_first_and_a_pause_holds_all", priorities),
+                each("a_delayed_job_is_never_early", delayed),
+                each("jobs_of_one_key_run_one_after_another_in_their_order", ordered),
+                each("one_key_does_not_hold_up_another", keyed),
+                each("a_rate_is_kept", rated),
+                each("a_batch_ends_with_its_last_job", batch),
+                each("a_job_is_cancelled_while_it_waits_and_while_it_runs", cancelled),
+                each("a_queue_that_drains_takes_nothing_in", drained),
+                each("a_payload_has_its_bound", payload),
+                each("the_page_shows_jobs_and_steps_in", page),
+            ]
+            .into_iter()
+            .flatten(),
+        )
         .collect()
 }
 
-fn a_job_runs(settings: &str) {
-    let site = Site::start(settings);
+fn a_job_runs(on: On, settings: &str) {
+    let site = on.start(settings);
     let id = site.note("note", "a");
     site.note("compute", "b");
     site.wait_for("end a");
@@ -55,8 +62,8 @@ fn pause(site: &Site, queue: &str, on: bool) {
     site.ask(json!({ "Pause": { "queue": queue, "on": on } }));
 }
 
-fn full() {
-    let site = Site::start(SETTINGS);
+fn full(on: On) {
+    let site = on.start(SETTINGS);
     pause(&site, "small", true);
     for number in 0..3 {
         site.note("note?queue=small", &number.to_string());
@@ -76,8 +83,8 @@ fn full() {
     site.note("note?queue=small", "later");
 }
 
-fn waits() {
-    let site = Site::start(SETTINGS);
+fn waits(on: On) {
+    let site = on.start(SETTINGS);
     pause(&site, "waits", true);
     site.note("note?queue=waits", "first");
     std::thread::scope(|scope| {
@@ -92,8 +99,8 @@ fn waits() {
     site.wait_for("end second");
 }
 
-fn drops() {
-    let site = Site::start(SETTINGS);
+fn drops(on: On) {
+    let site = on.start(SETTINGS);
     pause(&site, "drops", true);
     let ids: Vec<String> = (0..5).map(|n| site.note("note?queue=drops", &n.to_string())).collect();
     let queue = site.queue("drops");
@@ -104,8 +111,8 @@ fn drops() {
     assert_eq!(site.texts().iter().filter(|line| line.starts_with("end")).count(), 3);
 }
 
-fn same_id() {
-    let site = Site::start(SETTINGS);
+fn same_id(on: On) {
+    let site = on.start(SETTINGS);
     for _ in 0..3 {
         assert_eq!(site.note("note?id=order-42", "a"), "order-42");
         site.wait_until_empty();
@@ -113,8 +120,8 @@ fn same_id() {
     assert_eq!(site.texts(), ["begin a", "end a"]);
 }
 
-fn unique() {
-    let site = Site::start(SETTINGS);
+fn unique(on: On) {
+    let site = on.start(SETTINGS);
     pause(&site, "default", true);
     let first = site.note("note?unique=u", "a");
     assert_eq!(site.note("note?unique=u", "b"), first);
@@ -128,8 +135,8 @@ fn unique() {
     assert_eq!(site.texts().iter().filter(|line| line.starts_with("end")).count(), 3);
 }
 
-fn priorities() {
-    let site = Site::start(SETTINGS);
+fn priorities(on: On) {
+    let site = on.start(SETTINGS);
     pause(&site, "one", true);
     for (priority, text) in [(0, "a"), (0, "b"), (9, "c"), (-1, "d")] {
         site.note(&format!("note?queue=one&priority={priority}"), text);
@@ -142,8 +149,8 @@ fn priorities() {
     assert_eq!(ends, ["end c", "end a", "end b", "end d"]);
 }
 
-fn delayed() {
-    let site = Site::start(SETTINGS);
+fn delayed(on: On) {
+    let site = on.start(SETTINGS);
     let begun = crate::fixture::now_us();
     site.note("note?after_ms=300", "late");
     site.note("note", "soon");
@@ -154,8 +161,8 @@ fn delayed() {
     assert!(late.at_us - begun >= 300_000, "{} µs", late.at_us - begun);
 }
 
-fn ordered() {
-    let site = Site::start("model = 'fiber'\nworkers = 2");
+fn ordered(on: On) {
+    let site = on.start("model = 'fiber'\nworkers = 2");
     for number in 0..30 {
         // Every third fails twice, and nobody of its key overtakes it.
         let fail = if number % 3 == 0 { 2 } else { 0 };
@@ -171,8 +178,8 @@ fn ordered() {
     }
 }
 
-fn keyed() {
-    let site = Site::start(SETTINGS);
+fn keyed(on: On) {
+    let site = on.start(SETTINGS);
     let slow = Note { text: "slow".into(), wait_ms: 60_000, ..Note::default() };
     site.enqueue("note?queue=keyed&key=a", &slow);
     site.wait_for("begin slow");
@@ -183,8 +190,8 @@ fn keyed() {
     assert!(!site.texts().contains(&"begin behind".to_owned()));
 }
 
-fn rated() {
-    let site = Site::start(SETTINGS);
+fn rated(on: On) {
+    let site = on.start(SETTINGS);
     for number in 0..40 {
         site.note("note?queue=rated", &number.to_string());
     }
@@ -197,8 +204,8 @@ fn rated() {
     assert!(begins[39] - begins[0] >= 900_000, "{} µs", begins[39] - begins[0]);
 }
 
-fn batch() {
-    let site = Site::start(SETTINGS);
+fn batch(on: On) {
+    let site = on.start(SETTINGS);
     site.client().post("/batch/20", "").expect(200).expect_text(200, "20");
     site.wait_for("end last");
     let texts = site.texts();
@@ -206,8 +213,8 @@ fn batch() {
     assert_eq!(texts[..last].iter().filter(|line| line.starts_with("end member-")).count(), 20);
 }
 
-fn cancelled() {
-    let site = Site::start(SETTINGS);
+fn cancelled(on: On) {
+    let site = on.start(SETTINGS);
     let waiting = site.note("note?after_ms=3600000", "never");
     site.ask(json!({ "Cancel": waiting }));
     assert_eq!(site.job(&waiting)["state"], "cancelled");
@@ -223,8 +230,8 @@ fn cancelled() {
     assert!(!site.texts().contains(&"end long".to_owned()));
 }
 
-fn drained() {
-    let site = Site::start(SETTINGS);
+fn drained(on: On) {
+    let site = on.start(SETTINGS);
     site.note("note", "before");
     site.ask(json!({ "Drain": { "queue": "default", "on": true } }));
     site.ask_to_enqueue("note", &Note::default()).expect(503);
@@ -235,8 +242,8 @@ fn drained() {
     assert!(site.texts().contains(&"end before".to_owned()));
 }
 
-fn page() {
-    let site = Site::start(SETTINGS);
+fn page(on: On) {
+    let site = on.start(SETTINGS);
     let mut client = site.client();
     assert!(client.get("/jobs").expect(200).text().contains(">default</a>"));
     client.post("/jobs/step?what=pause&queue=default", "").expect(303);
@@ -259,8 +266,8 @@ fn page() {
     assert!(!site.texts().contains(&"end a".to_owned()));
 }
 
-fn payload() {
-    let site = Site::start(SETTINGS);
+fn payload(on: On) {
+    let site = on.start(SETTINGS);
     site.note("note", &"x".repeat(60_000));
     site.ask_to_enqueue("note", &Note { text: "x".repeat(70_000), ..Note::default() }).expect(500);
     site.wait_until_empty();

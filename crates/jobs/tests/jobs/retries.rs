@@ -4,23 +4,27 @@ use serde_json::json;
 use tenfold_testkit::{Case, Signal, signal_process, wait_until};
 
 use crate::fixture::Note;
-use crate::site::{Site, try_enqueue, try_get};
+use crate::on::{On, each};
+use crate::site::{try_enqueue, try_get};
 
 const SETTINGS: &str = "model = 'fiber'\nworkers = 2";
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("a_job_that_fails_is_tried_again", again),
-        Case::new("a_job_that_keeps_failing_is_dead_and_can_be_run_again", dead),
-        Case::new("a_panic_is_a_failure_and_nothing_more", panics),
-        Case::new("a_run_that_takes_too_long_fails", too_long),
-        Case::new("a_job_whose_worker_dies_runs_elsewhere_at_once", worker_dies),
-        Case::new("a_job_that_kills_its_workers_is_dead_in_the_end", poison),
+    [
+        each("a_job_that_fails_is_tried_again", again),
+        each("a_job_that_keeps_failing_is_dead_and_can_be_run_again", dead),
+        each("a_panic_is_a_failure_and_nothing_more", panics),
+        each("a_run_that_takes_too_long_fails", too_long),
+        each("a_job_whose_worker_dies_runs_elsewhere_at_once", worker_dies),
+        each("a_job_that_kills_its_workers_is_dead_in_the_end", poison),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn again() {
-    let site = Site::start(SETTINGS);
+fn again(on: On) {
+    let site = on.start(SETTINGS);
     let id = site.enqueue("note", &Note { text: "a".into(), fail: 3, ..Note::default() });
     site.wait_for("end a");
     site.wait_until_empty();
@@ -32,8 +36,8 @@ fn again() {
     assert_eq!(site.queue("default")["retried"], 3);
 }
 
-fn dead() {
-    let site = Site::start(SETTINGS);
+fn dead(on: On) {
+    let site = on.start(SETTINGS);
     let id = site.enqueue("fragile", &Note { text: "a".into(), fail: 2, ..Note::default() });
     wait_until("it is dead", || (site.job(&id)["state"] == "dead").then_some(()));
     let queue = site.queue("fragile");
@@ -46,8 +50,8 @@ fn dead() {
     assert_eq!(site.queue("fragile")["dead"], 0);
 }
 
-fn panics() {
-    let site = Site::start(SETTINGS);
+fn panics(on: On) {
+    let site = on.start(SETTINGS);
     let workers = site.children("worker");
     let id = site.note("panics", "a");
     wait_until("it is dead", || (site.job(&id)["state"] == "dead").then_some(()));
@@ -55,15 +59,15 @@ fn panics() {
     assert_eq!(site.children("worker"), workers, "no process has died of it");
 }
 
-fn too_long() {
-    let site = Site::start(SETTINGS);
+fn too_long(on: On) {
+    let site = on.start(SETTINGS);
     let id = site.enqueue("slow", &Note { text: "a".into(), wait_ms: 3_600_000, ..Note::default() });
     wait_until("it is dead", || (site.job(&id)["state"] == "dead").then_some(()));
     assert!(site.job(&id)["error"].as_str().unwrap().contains("timed out"), "{}", site.job(&id));
 }
 
-fn worker_dies() {
-    let site = Site::start(SETTINGS);
+fn worker_dies(on: On) {
+    let site = on.start(SETTINGS);
     let id = site.enqueue("note", &Note { text: "a".into(), wait_ms: 2_000, ..Note::default() });
     site.wait_for("begin a");
     let victim = site.lines()[0].pid;
@@ -80,8 +84,8 @@ fn worker_dies() {
     );
 }
 
-fn poison() {
-    let site = Site::start(SETTINGS);
+fn poison(on: On) {
+    let site = on.start(SETTINGS);
     let address = site.address();
     let id = "poison";
     // The worker that takes it in may be the first one that it kills.

@@ -4,17 +4,21 @@ use std::collections::BTreeSet;
 
 use tenfold_testkit::{Case, Signal, wait_until};
 
+use crate::on::{On, each};
 use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("a_period_fires_once_for_all_workers_and_a_restart_does_not_move_it", fires),
-        Case::new("a_job_of_the_outbox_is_there_if_its_transaction_is", outbox),
+    [
+        each("a_period_fires_once_for_all_workers_and_a_restart_does_not_move_it", fires),
+        each("a_job_of_the_outbox_is_there_if_its_transaction_is", outbox),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn outbox() {
-    let site = Site::with_schedules();
+fn outbox(on: On) {
+    let site = on.with_schedules();
     let lost = site.client().post("/order/lost/rollback", "").expect(200).text();
     for item in 0..10 {
         site.client().post(&format!("/order/item-{item}/commit"), "").expect(200);
@@ -34,8 +38,8 @@ fn outbox() {
     assert!(!texts.iter().any(|line| line.contains("lost")));
 }
 
-fn fires() {
-    let mut site = Site::with_schedules();
+fn fires(on: On) {
+    let mut site = on.with_schedules();
     let count = |site: &Site| site.texts().iter().filter(|line| *line == "tick").count();
     wait_until("ten ticks and a second", || {
         (count(&site) >= 10 && site.texts().contains(&"cron".to_owned())).then_some(())

@@ -11,9 +11,12 @@ use serde_json::{Value, json};
 use tenfold_testkit::{Client, PATIENCE, ServerProcess, TestResponse, wait_until};
 
 use crate::fixture::{self, DIRECTORY, FIXTURE, Note, SCHEDULES};
+use crate::on::On;
 
 pub(crate) struct Site {
     pub(crate) directory: PathBuf,
+    /// Where its jobs are.
+    pub(crate) jobs: String,
     settings: String,
     schedules: bool,
     server: Option<ServerProcess>,
@@ -29,20 +32,7 @@ pub(crate) struct Line {
 }
 
 impl Site {
-    /// Serves with these settings, beside the directory's own.
-    pub(crate) fn start(settings: &str) -> Site {
-        let mut site = Site::new(settings, false);
-        site.serve();
-        site
-    }
-
-    pub(crate) fn with_schedules() -> Site {
-        let mut site = Site::new("model = 'fiber'\nworkers = 2", true);
-        site.serve();
-        site
-    }
-
-    pub(crate) fn new(settings: &str, schedules: bool) -> Site {
+    pub(crate) fn new(on: On, settings: &str, schedules: bool) -> Site {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // Short: a socket's path has 108 bytes.
@@ -50,13 +40,13 @@ impl Site {
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         fixture::prepare(&directory);
-        Site { directory, settings: settings.into(), schedules, server: None }
+        let jobs = on.jobs(&directory);
+        Site { directory, jobs, settings: settings.into(), schedules, server: None }
     }
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let file = self.directory.join("jobs.db");
-        let settings = format!("listen = ['127.0.0.1:0']\njobs = '{}'\n{}", file.display(), self.settings);
+        let settings = format!("listen = ['127.0.0.1:0']\njobs = '{}'\n{}", self.jobs, self.settings);
         command.env(FIXTURE, settings).env(DIRECTORY, &self.directory);
         if self.schedules {
             command.env(SCHEDULES, "1");
@@ -109,6 +99,16 @@ impl Site {
         let all = self.ask(json!("Queues"));
         let found = all["queues"].as_array().unwrap().iter().find(|queue| queue["name"] == name);
         found.unwrap_or_else(|| panic!("no queue {name} in {all}")).clone()
+    }
+
+    /// The numbers of a queue, if the store answers now.
+    pub(crate) fn try_queue(&self, name: &str) -> Option<Value> {
+        let response = post_json(&mut self.client(), "/ask", &json!("Queues"));
+        if response.status != 200 {
+            return None;
+        }
+        let all: Value = serde_json::from_str(&response.text()).ok()?;
+        all["queues"].as_array()?.iter().find(|queue| queue["name"] == name).cloned()
     }
 
     /// Waits until nothing is live in any queue.

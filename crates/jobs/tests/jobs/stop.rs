@@ -6,20 +6,23 @@ use serde_json::json;
 use tenfold_testkit::{Case, Exit, ServerProcess, Signal, signal_process, wait_until};
 
 use crate::fixture::Note;
-use crate::site::Site;
+use crate::on::{On, each};
 
 pub(crate) fn cases() -> Vec<Case> {
-    vec![
-        Case::new("a_stop_waits_for_running_jobs", waits),
-        Case::new("a_job_that_outlives_the_stop_goes_back_without_a_mark", goes_back),
-        Case::new("the_keepers_death_is_not_noticed", keeper_dies),
-        Case::new("a_second_server_cannot_have_the_same_file", second),
-        Case::new("a_reload_keeps_everything", reload),
+    [
+        each("a_stop_waits_for_running_jobs", waits),
+        each("a_job_that_outlives_the_stop_goes_back_without_a_mark", goes_back),
+        each("the_keepers_death_is_not_noticed", keeper_dies),
+        each("a_second_server_cannot_have_the_same_file", second),
+        each("a_reload_keeps_everything", reload),
     ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
-fn waits() {
-    let mut site = Site::start("model = 'fiber'\nworkers = 2");
+fn waits(on: On) {
+    let mut site = on.start("model = 'fiber'\nworkers = 2");
     site.enqueue("note", &Note { text: "a".into(), wait_ms: 300, ..Note::default() });
     site.wait_for("begin a");
     site.server().signal(Signal::TERM);
@@ -30,8 +33,8 @@ fn waits() {
     assert_eq!(site.texts(), ["begin a", "end a"], "its end was written");
 }
 
-fn goes_back() {
-    let mut site = Site::start("model = 'pool'\nworkers = 1\ngraceful_timeout_secs = 3.0");
+fn goes_back(on: On) {
+    let mut site = on.start("model = 'pool'\nworkers = 1\ngraceful_timeout_secs = 3.0");
     let id = site.enqueue("note", &Note { text: "a".into(), wait_ms: 20_000, ..Note::default() });
     site.wait_for("begin a");
     site.server().signal(Signal::TERM);
@@ -42,8 +45,8 @@ fn goes_back() {
     assert_eq!((&job["attempt"], &job["crashes"]), (&json!(0), &json!(0)));
 }
 
-fn keeper_dies() {
-    let site = Site::start("model = 'fiber'\nworkers = 2");
+fn keeper_dies(on: On) {
+    let site = on.start("model = 'fiber'\nworkers = 2");
     site.enqueue("note", &Note { text: "long".into(), wait_ms: 1_500, ..Note::default() });
     site.wait_for("begin long");
     // It has lived long enough to be replaced at once.
@@ -65,9 +68,9 @@ fn keeper_dies() {
     assert_eq!(texts.len(), 42);
 }
 
-fn second() {
+fn second(on: On) {
     let site =
-        Site::start("model = 'fiber'\nworkers = 1\ngraceful_timeout_secs = 1.0\nready_timeout_secs = 1.0");
+        on.start("model = 'fiber'\nworkers = 1\ngraceful_timeout_secs = 1.0\nready_timeout_secs = 1.0");
     let outcome = ServerProcess::try_start(&mut site.command());
     let (exit, log) = outcome.expect_err("it does not start");
     assert_eq!(exit, Exit::Code(1), "{log}");
@@ -75,8 +78,8 @@ fn second() {
     site.wait_for("end a");
 }
 
-fn reload() {
-    let mut site = Site::start("model = 'fiber'\nworkers = 2");
+fn reload(on: On) {
+    let mut site = on.start("model = 'fiber'\nworkers = 2");
     let keeper = site.keeper();
     for round in 0..3 {
         let workers = site.children("worker");

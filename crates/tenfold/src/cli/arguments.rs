@@ -248,7 +248,7 @@ pub(crate) struct ServeOptions {
     /// Where to write the master's process id.
     #[arg(long, value_name = "PATH")]
     pid_file: Option<PathBuf>,
-    /// The file in which jobs are kept.
+    /// The file in which jobs are kept, or the address of an engine: redis://HOST:PORT, nats://HOST:PORT.
     #[arg(long, value_name = "FILE")]
     jobs: Option<String>,
     /// Report whoever holds a loop for longer than this many milliseconds; 0 for never.
