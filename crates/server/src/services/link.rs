@@ -174,7 +174,8 @@ fn run(mut link: Box<Link>, mut work: Box<Workspace>) {
                     Ok(count) => work.input.commit(count),
                 }
             }
-            Next::Close => break,
+            // A service's connections are its own: nobody takes them over.
+            Next::Close | Next::TakenOver => break,
             Next::Linger => {
                 work.put();
                 return linger(link.conn);
@@ -199,7 +200,8 @@ pub(super) fn to_the_end(mut link: Link, stop: &Arc<OwnedFd>) {
         }
         match serve(&mut link, &mut work) {
             Next::Idle => {}
-            Next::Close => break,
+            // A service's connections are its own: nobody takes them over.
+            Next::Close | Next::TakenOver => break,
             Next::Linger => {
                 work.put();
                 return linger(link.conn);
