@@ -37,7 +37,10 @@ fn main() {
         listen: vec!["127.0.0.1:0".into()],
         workers: Some(1),
         jobs: Some(match words.get(2) {
-            Some(engine) => format!("{engine}?spool={}", file.display()),
+            Some(engine) => {
+                let joint = if engine.contains('?') { '&' } else { '?' };
+                format!("{engine}{joint}spool={}", file.display())
+            }
             None => file.display().to_string(),
         }),
         ..Settings::default()
