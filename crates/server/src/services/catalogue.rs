@@ -50,6 +50,15 @@ pub(crate) struct UdpService {
     pub(super) complaints: Complaints,
 }
 
+impl TcpService {
+    /// Counts one more connection, unless there are as many as may be.
+    pub(super) fn try_open(&self) -> bool {
+        let most = self.limits.connections_max.unwrap_or(usize::MAX);
+        let more = |open: usize| (open < most).then_some(open + 1);
+        self.open.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+}
+
 impl Catalogue {
     pub(crate) fn add_tcp(&mut self, name: &str, address: &str, handler: Erased) {
         let Erased { kind, needs, limits } = handler;

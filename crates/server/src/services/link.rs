@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use tenfold_runtime::feed::{self, Dormant, FeedId, News};
 use tenfold_runtime::net::TcpStream;
-use tenfold_runtime::{RuntimeError, reserve};
+use tenfold_runtime::{RuntimeError, reserve, sleep};
 
 use crate::drive::blocking::wait_for_request;
 use crate::drive::connection::Connection;
@@ -29,6 +29,9 @@ use crate::services::catalogue::TcpService;
 use crate::services::conn::{self, Conn};
 use crate::services::exchange::serve;
 use crate::services::handler::Kind;
+
+/// Pause while the service has as many connections as it may.
+const FULL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Everything that an idle connection costs, apart from the kernel's part.
 pub(crate) struct Link {
@@ -49,7 +52,8 @@ impl Drop for Place {
 }
 
 impl Link {
-    /// Makes a connection of what was accepted, unless its address has too many.
+    /// Makes a connection of what was accepted, unless its address has too many. Waits until the service has a place for it:
+    /// of several acceptors each may have begun to wait for a connection while there was one.
     pub(super) fn admit(
         stream: TcpStream,
         address: Option<SocketAddr>,
@@ -62,7 +66,14 @@ impl Link {
             let place = addresses.connect(address.ip());
             counted = place.inspect_err(|()| tenfold_scoreboard::current().rejections.add(1)).ok()?;
         }
-        tcp.open.fetch_add(1, Ordering::Relaxed);
+        while !tcp.try_open() {
+            if service.is_stopping() {
+                // Nobody waits in the kernel's queue any more, and whoever was accepted is served.
+                tcp.open.fetch_add(1, Ordering::Relaxed);
+                break;
+            }
+            sleep(FULL_PAUSE);
+        }
         let place = Place(tcp.clone());
         let peer = Peer::from(address);
         let session = match &tcp.kind {

@@ -36,8 +36,7 @@ fn largest_value() {
 }
 
 fn connections_wait() {
-    // A loop that has begun to wait for a connection takes it.
-    let server = cache(&["-c", "2", "-t", "1"]);
+    let server = cache(&["-c", "2"]);
     let mut first: Vec<Client> = (0..2).map(|_| Client::connect(server.address())).collect();
     for client in &mut first {
         client.send("mn\r\n").read_exactly("MN\r\n");
