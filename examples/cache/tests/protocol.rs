@@ -89,8 +89,8 @@ fn main() -> ExitCode {
     run(&options, cases, kill_remaining)
 }
 
-/// A name and a function.
-pub(crate) type NamedCheck = (&'static str, fn(&'static Target));
+/// A case that keeps nothing.
+pub(crate) type Plain = fn(&'static Target);
 
 /// A name and what it does with a target.
 pub(crate) type Named = (&'static str, Box<dyn Fn(&'static Target) + Send + Sync>);

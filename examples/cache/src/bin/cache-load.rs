@@ -48,6 +48,9 @@ struct Arguments {
     /// Keys.
     #[arg(long, default_value_t = 10_000)]
     keys: u64,
+    /// The keys are there already: an earlier run has set them.
+    #[arg(long)]
+    prefilled: bool,
 }
 
 struct Batch {
@@ -74,7 +77,7 @@ fn run(arguments: &Arguments) -> io::Result<String> {
         (0..arguments.connections).map(|_| connect(&arguments.address)).collect::<io::Result<_>>()?;
     let mut buf = vec![0; 1 << 20];
     let first = clients.first_mut().ok_or(io::ErrorKind::InvalidInput)?;
-    for key in 0..arguments.keys {
+    for key in (0..arguments.keys).filter(|_| !arguments.prefilled) {
         first.write_all(format!("set {} 0 0 {}\r\n{value}\r\n", name(key), value.len()).as_bytes())?;
         first.read_exact(&mut buf[..b"STORED\r\n".len()])?;
     }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tenfold::client::memcached;
 
-use crate::{Named, NamedCheck, Target};
+use crate::{Named, Plain, Target};
 
 /// The cases.
 pub(crate) fn cases() -> impl Iterator<Item = Named> {
-    let cases: [NamedCheck; 3] = [
+    let cases: [(&'static str, Plain); 3] = [
         ("client::memcached", own_client),
         ("pymemcache", pymemcache),
         ("memccapable of libmemcached", memcapable),

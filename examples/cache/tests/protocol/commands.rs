@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tenfold_testkit::{Client, wait_until};
 
-use crate::{Named, NamedCheck, Target};
+use crate::{Named, Plain, Target};
 
 /// The cases.
 pub(crate) fn cases() -> impl Iterator<Item = Named> {
-    let cases: [NamedCheck; 11] = [
+    let cases: [(&'static str, Plain); 11] = [
         ("cas stores what has not changed since", cas_stores_what_has_not_changed),
         ("a key has 250 bytes at most", a_key_has_250_bytes),
         ("a value that is too large is refused and the connection goes on", too_large),
