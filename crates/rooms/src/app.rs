@@ -1,7 +1,6 @@
 //! What rooms add to an [`App`]: its methods, the keeper, and the end of the sockets when a worker stops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tenfold_server::supervisor::Group;
@@ -126,14 +125,10 @@ impl AppRooms for App {
 }
 
 impl RoomsPart {
-    /// The name of the keeper's socket: the master's process number, which nobody else has while it lives, and a count, for
-    /// masters that serve more than one app.
+    /// The name of the keeper's socket: the master's process number, which nobody else has while it lives. The same after a
+    /// reload, which makes the app anew and leaves the keeper as it is.
     fn socket_name(&mut self) -> String {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        if self.name.is_empty() {
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            self.name = keeper::socket_name(std::process::id(), count);
-        }
+        self.name = keeper::socket_name(std::process::id());
         self.name.clone()
     }
 }

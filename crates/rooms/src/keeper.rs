@@ -34,17 +34,16 @@ const LEAVE_LOOK: Duration = Duration::from_millis(50);
 const HAND_OVER_MAX: Duration = Duration::from_secs(5);
 
 /// The name of the socket of a master's keeper.
-pub(crate) fn socket_name(master: u32, count: u32) -> String {
-    format!("tenfold-rooms-{master}-{count}")
+pub(crate) fn socket_name(master: u32) -> String {
+    format!("tenfold-rooms-{master}")
 }
 
 /// The keeper as a group of one process.
 /// `engine` is the URL of who gives messages their places, where that is not the keeper itself.
 pub(crate) fn group(name: String, rules: Rules, engine: Option<String>) -> Group {
     // Taken in the master: its parent is the older master in an upgrade, and somebody else otherwise.
-    let count = name.rsplit_once('-').and_then(|(_, count)| count.parse().ok()).unwrap_or(0);
     let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_pid().unsigned_abs());
-    let older = socket_name(parent, count);
+    let older = socket_name(parent);
     Group::new("rooms", 1, move |worker| match run((&name, &older), &rules, engine.as_deref(), worker) {
         Ok(()) => ExitReason::Done,
         Err(reason) => ExitReason::Failed(reason),
