@@ -149,6 +149,8 @@ fn the_wait_for_a_place_in_a_lane_is_queueing(variant: &'static Variant) {
     let watched = Watched::start(variant, "on");
     let before = watched.board.times();
     let running = Held::begin(&watched.server, "/narrow/hold");
+    // It has its place before it waits for its client.
+    watched.in_flight("/narrow/hold", |reading| reading.stage == Stage::Wait);
     let mut waiting = watched.server.client();
     waiting.send_get("/narrow/hello");
     let reading = watched.in_flight("/narrow/hello", |reading| reading.stage == Stage::Queue);
