@@ -181,11 +181,10 @@ fn serve(ws: WebSocket, Known(visitor): Known, rooms: Rooms) -> Resting {
 fn send_answer(socket: &Socket, id: u64, mut answer: Value) -> Result<()> {
     if id != 0 {
         answer["id"] = id.into();
-        socket.send(&answer.to_string())?;
-    } else if answer.get("error").is_some() {
-        socket.send(&answer.to_string())?;
+    } else if answer.get("error").is_none() {
+        return Ok(());
     }
-    Ok(())
+    socket.send(&answer.to_string())
 }
 
 fn obey(socket: &Socket, rooms: &Rooms, visitor: &Visitor, command: Command) -> Result<Value> {

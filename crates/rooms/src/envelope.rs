@@ -6,6 +6,8 @@
 //!   {"room":"chat:1","pos":"9f3c:40","reset":true}  it has missed something that nobody has any more: load the state anew
 //! ```
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use tenfold_http::websocket::{self, Deflater, Opcode};
 
@@ -14,6 +16,11 @@ use crate::wire::{Kind, Stored};
 
 /// Messages shorter than this are not worth compressing.
 const DEFLATE_BYTES_MIN: usize = 256;
+
+thread_local! {
+    /// A deflater is 300 KiB, and keeps nothing between messages.
+    static DEFLATER: RefCell<Deflater> = RefCell::default();
+}
 
 /// How a connection wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +64,7 @@ pub(crate) fn encode(text: &str, position: Option<Position>, encoding: Encoding)
     let mut out = Vec::with_capacity(text.len() + 16);
     match encoding {
         Encoding::Deflated if text.len() >= DEFLATE_BYTES_MIN => {
-            let payload = Deflater::new().deflate(text.as_bytes());
+            let payload = DEFLATER.with_borrow_mut(|deflater| deflater.deflate(text.as_bytes()));
             websocket::encode_compressed(&mut out, Opcode::Text, &payload);
         }
         Encoding::Text | Encoding::Deflated => websocket::encode(&mut out, Opcode::Text, text.as_bytes()),

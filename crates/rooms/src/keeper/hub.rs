@@ -9,6 +9,7 @@ mod local;
 mod redis;
 
 use std::os::fd::BorrowedFd;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use self::local::Local;
 pub(super) use self::redis::Redis;
@@ -16,6 +17,21 @@ use crate::wire::{Reply, Request, Snapshot};
 
 /// What is to be said to which worker.
 pub(super) type Out = Vec<(u64, Reply)>;
+
+/// Epochs that no other keeper gives: the clock's microseconds differ, and so does the process.
+pub(super) struct Epochs(u64);
+
+impl Epochs {
+    pub(super) fn new() -> Epochs {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Epochs((now.as_micros() as u64) << 8 | u64::from(std::process::id() & 0xff))
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 += 1 << 8;
+        self.0
+    }
+}
 
 /// Who gives messages their places. Called by the keeper's one thread; must not wait.
 pub(super) trait Hub {

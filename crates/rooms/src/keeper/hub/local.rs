@@ -1,11 +1,11 @@
 //! `Local`: the rooms of one machine, in the memory of its keeper. Takes requests, gives replies; no I/O.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Hub, Out};
+use super::{Epochs, Hub, Out};
 use crate::position::Position;
 use crate::rule::{Rule, Rules};
 use crate::wire::{Ask, Draft, Kind, Reply, Request, Snapshot, Stored};
@@ -18,7 +18,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 pub(in crate::keeper) struct Local {
     rules: Rules,
     rooms: HashMap<String, Room>,
-    next_epoch: u64,
+    epochs: Epochs,
     next_tidy: Instant,
 }
 
@@ -36,10 +36,7 @@ struct Room {
 
 impl Local {
     pub(in crate::keeper) fn new(rules: Rules) -> Local {
-        // Two keepers never give the same epoch: the clock's microseconds differ, and so does the process.
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let next_epoch = (now.as_micros() as u64) << 8 | u64::from(std::process::id() & 0xff);
-        Local { rules, rooms: HashMap::new(), next_epoch, next_tidy: Instant::now() + TIDY_EVERY }
+        Local { rules, rooms: HashMap::new(), epochs: Epochs::new(), next_tidy: Instant::now() + TIDY_EVERY }
     }
 
     fn room(&mut self, name: &str) -> Result<&mut Room, String> {
@@ -47,10 +44,9 @@ impl Local {
             if self.rooms.len() >= ROOMS_MAX {
                 self.make_room()?;
             }
-            self.next_epoch += 1 << 8;
             let room = Room {
                 rule: self.rules.of(name),
-                epoch: self.next_epoch,
+                epoch: self.epochs.next(),
                 head: 0,
                 history: VecDeque::new(),
                 bytes: 0,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustix::event::{EventfdFlags, eventfd};
 use tenfold_client::redis::{Client, Command as Call, Script, Subscription};
 
+use super::super::Epochs;
 use super::draft_text;
 use super::script::{PUBLISH, SNAPSHOT};
 use crate::position::Position;
@@ -187,16 +188,19 @@ struct Outgoing {
     shared: Arc<Shared>,
     publish: Script,
     snapshot: Script,
-    next_epoch: u64,
+    epochs: Epochs,
 }
 
 type Outcome<T> = Result<T, tenfold_client::Error>;
 
 impl Outgoing {
     fn new(shared: Arc<Shared>) -> Outgoing {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let next_epoch = (now.as_micros() as u64) << 8 | u64::from(std::process::id() & 0xff);
-        Outgoing { shared, publish: Script::new(PUBLISH), snapshot: Script::new(SNAPSHOT), next_epoch }
+        Outgoing {
+            shared,
+            publish: Script::new(PUBLISH),
+            snapshot: Script::new(SNAPSHOT),
+            epochs: Epochs::new(),
+        }
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
@@ -258,16 +262,11 @@ impl Outgoing {
         self.shared.changed.store(true, Ordering::Release);
     }
 
-    fn epoch(&mut self) -> u64 {
-        self.next_epoch += 1 << 8;
-        self.next_epoch
-    }
-
     fn publish(&mut self, room: &str, message: &str, rule: &Rule) -> Outcome<Position> {
         let channel = channel_of(room);
         let arguments = [
             channel.clone(),
-            self.epoch().to_string(),
+            self.epochs.next().to_string(),
             message.to_owned(),
             rule.history_max.to_string(),
             rule.history_bytes_max.to_string(),
@@ -282,7 +281,7 @@ impl Outgoing {
     fn snapshot(&mut self, room: &str) -> Outcome<Snapshot> {
         let channel = channel_of(room);
         let keys = [format!("{channel}:meta"), format!("{channel}:history")];
-        let epoch = self.epoch().to_string();
+        let epoch = self.epochs.next().to_string();
         let all: Vec<String> = self.snapshot.run(&self.shared.client, keys, [epoch])?;
         let number = |index: usize| all.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
         let (epoch, head) = (number(0), number(1));
