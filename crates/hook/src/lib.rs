@@ -14,8 +14,9 @@
 //!
 //! The linker takes the first definition of a symbol that it finds, and the program's own come before the libraries'. A
 //! call on a fiber is tried without waiting (`MSG_DONTWAIT`, `RWF_NOWAIT`, or a poll before it), and if it would wait the
-//! fiber parks until the descriptor is ready and tries again. Everywhere else – plain threads, processes, handlers that run
-//! inline – it is the plain system call: no lock, no allocation, fit for a signal handler.
+//! fiber parks until the descriptor is ready and tries again. (A receive behind a send on the same socket waits for an answer,
+//! and parks before it is tried.) Everywhere else – plain threads, processes, handlers that run inline – it is the plain
+//! system call: no lock, no allocation, fit for a signal handler.
 //!
 //! There is no `dlsym` (it allocates and locks, and static programs have none): every function makes its system call
 //! itself. `getaddrinfo` alone is not a system call; libc's own is reached through `getaddrinfo_a`.

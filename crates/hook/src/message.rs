@@ -6,7 +6,7 @@ use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
 
 use crate::sys::{Raw, failure, finish, socket_option, syscall};
 use crate::vector::{Rest, bytes};
-use crate::wait::{Patience, Side, parks_on};
+use crate::wait::{Patience, Side, note_sent, parks_on};
 
 /// Flags that say themselves that the call does not wait, or for which the kernel's own waiting cannot be taken apart.
 const PLAIN_RECV: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE | libc::MSG_OOB;
@@ -104,7 +104,7 @@ pub(crate) unsafe fn receive(
         let mut patience = Patience::new(fd, Side::Read);
         let mut taken = 0;
         loop {
-            let result = patience.run(|| {
+            let result = patience.receive(|| {
                 let flags = flags | libc::MSG_DONTWAIT;
                 syscall!(SYS_recvfrom, fd, buf.byte_add(taken), len - taken, flags, from, from_len)
             });
@@ -150,6 +150,7 @@ pub(crate) unsafe fn send_all(
                 more => sent += more as usize,
             }
             if sent >= len {
+                note_sent(fd);
                 return sent as Raw;
             }
         }
@@ -184,6 +185,7 @@ pub(crate) unsafe fn send_message(fd: c_int, message: &msghdr, flags: c_int) -> 
                 _ => break,
             }
         }
+        note_sent(fd);
         sent as Raw
     }
 }

@@ -1,5 +1,6 @@
 //! One call that may have to wait: tried, waited for, tried again.
 
+use std::cell::Cell;
 use std::ffi::c_int;
 use std::os::fd::BorrowedFd;
 use std::sync::Once;
@@ -18,7 +19,10 @@ const CALLS_A_TURN: u32 = 64;
 
 thread_local! {
     /// This thread is the copy, in a forked child, of one that ran a fiber: its loop exists in the parent only.
-    static FORKED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static FORKED: Cell<bool> = const { Cell::new(false) };
+
+    /// The socket of this thread's last send, until the next receive.
+    static SENT: Cell<c_int> = const { Cell::new(-1) };
 }
 
 /// Whether a call on this descriptor parks.
@@ -76,13 +80,15 @@ impl Side {
 pub(crate) struct Patience {
     fd: c_int,
     side: Side,
-    /// Set at the first wait: whether the call may wait, and until when.
+    /// Whether the call may wait, once that was asked.
+    waits: Option<bool>,
+    /// Set at the first wait: until when.
     until: Option<Option<Instant>>,
 }
 
 impl Patience {
     pub(crate) fn new(fd: c_int, side: Side) -> Patience {
-        Patience { fd, side, until: None }
+        Patience { fd, side, waits: None, until: None }
     }
 
     /// Waits, after an attempt that said `EAGAIN`.
@@ -90,12 +96,30 @@ impl Patience {
     /// # Errors
     /// What the call has to return: `EAGAIN` if it must not wait or has waited for long enough.
     pub(crate) fn wait(&mut self) -> Result<(), Raw> {
-        let until = match self.until {
-            Some(until) => until,
-            None if is_nonblocking(self.fd) => return Err(failure(libc::EAGAIN)),
-            None => *self.until.insert(self.side.until(self.fd)),
-        };
+        if !self.may_wait() {
+            return Err(failure(libc::EAGAIN));
+        }
+        let until = *self.until.get_or_insert_with(|| self.side.until(self.fd));
         wait_ready(self.fd, self.side.events(), until, libc::EAGAIN)
+    }
+
+    /// Whether the call may wait at all.
+    fn may_wait(&mut self) -> bool {
+        *self.waits.get_or_insert_with(|| !is_nonblocking(self.fd))
+    }
+
+    /// As [`Patience::run`], for a receive.
+    ///
+    /// Whoever has just sent a question on a socket waits for the answer, so the first attempt would be in vain and is left
+    /// out then: a driver's round trip takes one system call less. An answer that was there already costs a turn of the loop.
+    pub(crate) fn receive(&mut self, attempt: impl FnMut() -> Raw) -> Raw {
+        if SENT.replace(-1) == self.fd
+            && self.may_wait()
+            && let Err(error) = self.wait()
+        {
+            return error;
+        }
+        self.run(attempt)
     }
 
     /// Tries until it does not say `EAGAIN`.
@@ -122,7 +146,7 @@ impl Drop for Patience {
 /// Lets siblings run after many calls that did not have to wait: a fiber that reads what comes as fast as it reads would
 /// hold the loop for as long.
 fn take_turns() {
-    thread_local!(static CALLS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });
     let calls = CALLS.get() + 1;
     if calls < CALLS_A_TURN {
         CALLS.set(calls);
@@ -130,6 +154,11 @@ fn take_turns() {
         CALLS.set(0);
         keeping_errno(tenfold_runtime::yield_now);
     }
+}
+
+/// A send on this socket has succeeded.
+pub(crate) fn note_sent(fd: c_int) {
+    SENT.set(fd);
 }
 
 /// Parks until the descriptor may be ready; `late` is the error after `until`.

@@ -5,7 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tenfold_runtime::BackendChoice;
@@ -87,12 +88,15 @@ fn with_io_uring_nobody_sees_a_flag_change_during_a_connect() {
             sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes([127, 0, 0, 1]) },
             sin_zero: [0; 8],
         };
-        let (shared, is_over) = (AtomicI32::new(-1), AtomicBool::new(false));
+        // Held over each look, and before a socket is closed: its number may be another test's a moment later.
+        let (shared, is_over) = (Mutex::new(-1), AtomicBool::new(false));
         std::thread::scope(|threads| {
             let watcher = threads.spawn(|| {
                 let mut changes = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    let flags = flags_of(shared.load(Ordering::Relaxed));
+                    let number = shared.lock().unwrap();
+                    let flags = flags_of(*number);
+                    drop(number);
                     changes += u32::from(flags >= 0 && flags & libc::O_NONBLOCK != 0);
                 }
                 changes
@@ -101,13 +105,14 @@ fn with_io_uring_nobody_sees_a_flag_change_during_a_connect() {
                 // SAFETY: takes numbers, and an address that is ours.
                 let socket =
                     unsafe { OwnedFd::from_raw_fd(libc::socket(libc::AF_INET, libc::SOCK_STREAM, 0)) };
-                shared.store(socket.as_raw_fd(), Ordering::Relaxed);
+                *shared.lock().unwrap() = socket.as_raw_fd();
                 let len = size_of_val(&address) as libc::socklen_t;
                 // SAFETY: as above.
                 let connected =
                     unsafe { libc::connect(socket.as_raw_fd(), (&raw const address).cast(), len) };
                 assert_eq!(connected, 0, "{}", std::io::Error::last_os_error());
                 drop(listener.accept().unwrap());
+                *shared.lock().unwrap() = -1;
             }
             is_over.store(true, Ordering::Relaxed);
             assert_eq!(watcher.join().unwrap(), 0, "the socket was non-blocking for a moment");

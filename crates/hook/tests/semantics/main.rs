@@ -18,6 +18,8 @@ mod common;
 
 mod transfer;
 
+mod asking;
+
 mod timing;
 
 mod connecting;
