@@ -6,6 +6,7 @@ use serde::Deserialize;
 use tenfold_http::limits::{BodyLimits, ExchangeLimits, HeadLimits};
 
 use crate::guard::addresses::AddressLimits;
+use crate::route::COLLECT_BYTES_MAX;
 
 /// Bounds of one worker, with the defaults of a server that faces the internet.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +20,10 @@ pub struct Limits {
     pub target_bytes_max: usize,
     /// Bytes of a request's body; default 1 MiB, else 413. A route may set its own.
     pub body_bytes_max: u64,
+    /// Bytes of a body that are read before its request takes a place in a lane that bounds how many run, so that a slow
+    /// client does not hold one; default 64 KiB, 0 for never, at most 2 MiB. For handlers that take the whole body; a route
+    /// may set its own. For all others see [`Lane::uploads`](crate::Lane::uploads).
+    pub body_ahead_bytes_max: usize,
     /// Requests of one connection before it is closed; default 10,000.
     pub requests_max: u64,
     /// Connections of one worker at a time; default 16,384. More wait in the kernel's queue.
@@ -67,6 +72,7 @@ impl Default for Limits {
             headers_max: 100,
             target_bytes_max: 8 << 10,
             body_bytes_max: 1 << 20,
+            body_ahead_bytes_max: 64 << 10,
             requests_max: 10_000,
             connections_max: 16_384,
             header_timeout_secs: 20.0,
@@ -93,6 +99,7 @@ impl Default for Limits {
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) body: BodyLimits,
+    pub(crate) body_ahead_bytes_max: usize,
     pub(crate) exchange: ExchangeLimits,
     pub(crate) connections_max: usize,
     pub(crate) header_timeout: Duration,
@@ -120,6 +127,7 @@ impl Limits {
         Bounds {
             head,
             body,
+            body_ahead_bytes_max: self.body_ahead_bytes_max,
             exchange,
             connections_max: self.connections_max,
             header_timeout: secs(self.header_timeout_secs),
@@ -166,6 +174,12 @@ impl Limits {
                 "limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1"
                     .into(),
             );
+        }
+        if self.body_ahead_bytes_max > COLLECT_BYTES_MAX {
+            return Err(format!(
+                "limits.body_ahead_bytes_max = {}: expected at most 2 MiB",
+                self.body_ahead_bytes_max
+            ));
         }
         if self.buffers_bytes_max < 1 << 20 {
             return Err(format!(

@@ -20,6 +20,8 @@ pub struct Route {
     exempt: bool,
     keeps_connection: bool,
     body_bytes_max: Option<u64>,
+    /// `None` for the limits' number.
+    body_ahead_bytes_max: Option<usize>,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
     /// Its handler was seen to wait.
@@ -82,6 +84,11 @@ impl Route {
         self.body_bytes_max
     }
 
+    /// The most bytes of a body that are read before the request takes a place, if the route has a limit of its own.
+    pub(crate) fn body_ahead_bytes_max(&self) -> Option<usize> {
+        self.body_ahead_bytes_max
+    }
+
     /// The most bytes that extractors collect.
     pub(crate) fn collect_bytes_max(&self) -> usize {
         self.body_bytes_max.map_or(COLLECT_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
@@ -113,6 +120,7 @@ impl Route {
             exempt: false,
             keeps_connection: facts.keeps_connection,
             body_bytes_max: facts.body_bytes_max,
+            body_ahead_bytes_max: facts.ahead_bytes_max(),
             timeout: facts.timeout,
             overrun: facts.overrun,
             waits: AtomicBool::new(false),
@@ -127,6 +135,7 @@ impl Route {
             exempt: new.exempt,
             keeps_connection: new.facts.keeps_connection,
             body_bytes_max: new.facts.body_bytes_max,
+            body_ahead_bytes_max: new.facts.ahead_bytes_max(),
             timeout: new.facts.timeout,
             overrun: new.facts.overrun,
             waits: AtomicBool::new(false),

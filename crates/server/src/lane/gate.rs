@@ -118,15 +118,12 @@ impl Gate {
     fn admit(&self, before_waiting: impl FnOnce()) -> Result<(), Refusal> {
         let (ticket, now) = {
             let mut inside = self.lock();
-            if inside.running < inside.at_once && inside.line.is_empty() {
+            if inside.has_room() {
                 inside.running += 1;
                 return Ok(());
             }
-            if inside.line.len() >= self.queue_max {
-                return Err(Refusal::QueueFull);
-            }
-            if !inside.codel.may_wait(inside.line.len(), self.wait_max) {
-                return Err(Refusal::Overloaded);
+            if let Some(refusal) = self.refusal(&inside) {
+                return Err(refusal);
             }
             let ticket = inside.next_ticket;
             inside.next_ticket += 1;
@@ -136,6 +133,21 @@ impl Gate {
         };
         before_waiting();
         self.wait(ticket, now + self.wait_max)
+    }
+
+    /// Whether who enters now is refused.
+    pub(crate) fn is_refusing(&self) -> bool {
+        let inside = self.lock();
+        !inside.has_room() && self.refusal(&inside).is_some()
+    }
+
+    /// Why the next one may not even wait.
+    fn refusal(&self, inside: &Inside) -> Option<Refusal> {
+        if inside.line.len() >= self.queue_max {
+            return Some(Refusal::QueueFull);
+        }
+        let may_wait = inside.codel.may_wait(inside.line.len(), self.wait_max);
+        (!may_wait).then_some(Refusal::Overloaded)
     }
 
     fn wait(&self, ticket: u64, until: Instant) -> Result<(), Refusal> {
@@ -185,6 +197,11 @@ impl Gate {
 }
 
 impl Inside {
+    /// Whether the next one need not wait.
+    fn has_room(&self) -> bool {
+        self.running < self.at_once && self.line.is_empty()
+    }
+
     /// Somebody who came in at `since` leaves.
     fn learn(&mut self, since: Instant, deadline: Option<Instant>) {
         let running = self.running;
@@ -222,6 +239,7 @@ mod tests {
             let second = scope.spawn(move || gate.enter(None, || lined_up.send(()).unwrap()).map(drop));
             is_lined_up.recv().unwrap();
             assert_eq!(gate.enter(None, || {}).map(drop), Err(Refusal::QueueFull));
+            assert!(gate.is_refusing());
             drop(first);
             assert_eq!(second.join().unwrap(), Ok(()));
         });

@@ -46,7 +46,9 @@ fn app() -> App {
     let patient = Lane::default()
         .wait(Duration::from_secs(60))
         .target(Duration::from_secs(6))
-        .interval(Duration::from_secs(60));
+        .interval(Duration::from_secs(60))
+        // Cases hold as many handlers as there are by bodies that do not come.
+        .uploads(usize::MAX);
     // Made here, before any process is forked, so all of them have the same one.
     let table = Table::new(TableConfig { rows: 100, ..TableConfig::default() }).expect("there is memory");
     let app = App::new()
@@ -123,11 +125,19 @@ fn lanes(app: App) -> App {
     app.lane("narrow", Lane::pool(1).queue(1).wait(Duration::from_secs(60)), |routes| {
         routes
             .post("/narrow/hold", hold)
+            .post("/narrow/collect", |body: Bytes| body.len().to_string())
             .get("/narrow/hello", || "narrow")
             .get("/narrow/hasty", (|| "narrow").timeout(Duration::from_millis(100)))
     })
     .lane("brief", Lane::pool(1).queue(8).wait(Duration::from_millis(150)), |routes| {
         routes.post("/brief/hold", hold).get("/brief/hello", || "brief")
+    })
+    .lane("shared", Lane::pool(4).wait(Duration::from_secs(60)), |routes| {
+        routes
+            .post("/shared/hold", hold)
+            .post("/shared/count", |body: Body| count(body))
+            .post("/shared/ahead", (|body: Body| count(body)).body_ahead_bytes_max(100))
+            .get("/shared/hello", || "shared")
     })
     .lane("overload", Lane::default().at_once(2).queue(512).wait(Duration::from_millis(400)), |routes| {
         routes.get("/overload/work", async || {
