@@ -16,6 +16,7 @@ pub(crate) mod write_pace;
 pub(crate) mod ahead;
 pub(crate) mod answer;
 pub(crate) mod balance;
+pub(crate) mod crowd;
 pub(crate) mod head_cache;
 pub(crate) mod held;
 pub(crate) mod inlet;

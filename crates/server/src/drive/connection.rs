@@ -13,6 +13,7 @@ use tenfold_runtime::park::{self, WatchedPeer};
 use tenfold_runtime::turn_now;
 use tenfold_scoreboard::Stage;
 
+use crate::drive::crowd::Courtesy;
 use crate::drive::sight::{Dawn, within};
 use crate::drive::write_pace::WritePace;
 use crate::guard::addresses::Counted;
@@ -37,6 +38,8 @@ pub(crate) struct Connection {
     pub(crate) dawn: Dawn,
     /// How fast its client takes the present answer.
     pub(crate) pace: WritePace,
+    /// When it makes room for others.
+    pub(crate) courtesy: Courtesy,
     /// Counts it among its address's connections, where those are bounded.
     pub(crate) counted: Option<Counted>,
     /// Counts it among the worker's connections for as long as it lives.
@@ -56,6 +59,7 @@ impl Connection {
             last: false,
             dawn: Dawn::accepted(service.sight),
             pace: WritePace::default(),
+            courtesy: Courtesy::default(),
             counted: None,
             open: Open::count(service),
         }

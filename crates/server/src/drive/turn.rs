@@ -225,7 +225,8 @@ impl Turn<'_> {
         let keep_alive = exchange.may_persist(promise, &service.bounds.exchange)
             && !intake.is_broken()
             && !conn.last
-            && !service.is_stopping();
+            && !service.is_stopping()
+            && !conn.courtesy.is_due(service);
         let asked = Asked { version: view.version(), to_head: view.is_head(), keep_alive };
         let status = response.status();
         tally.response(status);
