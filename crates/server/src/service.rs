@@ -17,6 +17,7 @@ use crate::drive::crowd::Crowd;
 use crate::drive::shortage::Shortage;
 use crate::guard::addresses::Addresses;
 use crate::guard::memory;
+use crate::guard::request_start::RequestStart;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
@@ -46,6 +47,8 @@ pub(crate) struct Service {
     pub(crate) is_single: bool,
     /// What one client address may have, where that is bounded.
     pub(crate) addresses: Option<Arc<Addresses>>,
+    /// Who is believed when a request began.
+    pub(crate) request_start: RequestStart,
     /// Descriptors that could not be had.
     pub(crate) shortage: Shortage,
     pub(crate) stop: Stop,
@@ -110,6 +113,7 @@ impl Service {
             is_single,
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             addresses,
+            request_start: RequestStart::new(&settings.limits.request_start_from)?,
             shortage: Shortage::default(),
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),

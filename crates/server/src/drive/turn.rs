@@ -62,7 +62,17 @@ pub(crate) fn take(
     exchange.begin(&view);
     let request @ (method, path) = (view.method_str(), view.path());
     let found = conn.service.router.find(method, path);
-    let deadline = deadline_of(conn, &found);
+    // A front has counted it already.
+    let before = match conn.behind_front {
+        true => Duration::ZERO,
+        false => conn.service.request_start.age(&conn.peer, &view),
+    };
+    if !before.is_zero()
+        && let Some(account) = account
+    {
+        account.add_before(Stage::Queue, before.as_nanos() as u64);
+    }
+    let deadline = deadline_of(conn, &found, before);
     let mut turn = Turn {
         conn,
         view,
@@ -76,7 +86,9 @@ pub(crate) fn take(
         account,
         lane: found.route.lane(),
     };
-    let outcome = turn.in_lane(&found);
+    // Time elsewhere may have used up all that it had: then nobody starts, since its process would pay for that.
+    let is_late = !before.is_zero() && deadline.is_some_and(|deadline| deadline.soft <= Instant::now());
+    let outcome = if is_late { turn.late() } else { turn.in_lane(&found) };
     conn.exchange = exchange;
     outcome
 }
@@ -86,10 +98,12 @@ fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
     !route.is_exempt() && conn.service.lanes[route.lane()].leaves_the_loop()
 }
 
-fn deadline_of(conn: &Connection, found: &Found<'_>) -> Option<Deadline> {
+/// `before` is how long the request was under way when it arrived here.
+fn deadline_of(conn: &Connection, found: &Found<'_>, before: Duration) -> Option<Deadline> {
     let route = found.route;
     let lane = (!route.is_exempt()).then(|| &conn.service.lanes[route.lane()]);
-    Deadline::of(conn.arrived, route, lane, &conn.service)
+    let arrived = conn.arrived.unwrap_or_else(Instant::now);
+    Deadline::of(arrived.checked_sub(before).unwrap_or(arrived), route, lane, &conn.service)
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
@@ -128,6 +142,7 @@ impl Turn<'_> {
             return self.refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "no handler process is there"));
         };
         let last = conn.service.is_stopping()
+            || conn.is_old(Instant::now)
             || self.exchange.requests() >= conn.service.bounds.exchange.requests_max;
         let socket = conn.stream.socket();
         let age = self.deadline.map_or(Duration::ZERO, |deadline| deadline.arrived.elapsed());
@@ -213,8 +228,9 @@ impl Turn<'_> {
         inline: bool,
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
-        let Turn { conn, view, output, exchange, tally, .. } = self;
+        let Turn { conn, view, output, exchange, tally, deadline, .. } = self;
         conn.pace.restart();
+        let is_old = conn.is_old(|| deadline.map_or_else(Instant::now, |deadline| deadline.arrived));
         let take_over = upgrade::take_from(response, view);
         if !is_streamed(response) {
             intake.settle();
@@ -226,7 +242,8 @@ impl Turn<'_> {
             && !intake.is_broken()
             && !conn.last
             && !service.is_stopping()
-            && !conn.courtesy.is_due(service);
+            && !conn.courtesy.is_due(service)
+            && !is_old;
         let asked = Asked { version: view.version(), to_head: view.is_head(), keep_alive };
         let status = response.status();
         tally.response(status);

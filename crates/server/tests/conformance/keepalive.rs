@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tenfold_testkit::ServerProcess;
+use tenfold_testkit::{PATIENCE, ServerProcess};
 
 use crate::variant::Variant;
 
@@ -16,6 +16,7 @@ behaviours![
     s9_6_a_client_that_wants_to_close_is_told_so,
     s9_3_a_client_of_http_1_0_gets_one_answer_unless_it_asks_for_more,
     s9_3_the_last_request_that_a_connection_may_have_is_announced,
+    a_connection_that_is_old_ends_with_its_next_answer,
     an_idle_connection_is_closed_without_a_word,
     a_new_connection_that_says_nothing_is_closed_without_a_word,
     every_answer_has_a_date_and_the_server,
@@ -130,6 +131,20 @@ fn s9_3_the_last_request_that_a_connection_may_have_is_announced(variant: &'stat
         assert_eq!(response.closes(), number == 20, "answer {number} of 20: {response}");
     }
     client.expect_end();
+}
+
+fn a_connection_that_is_old_ends_with_its_next_answer(variant: &'static Variant) {
+    let server = variant.start("", "connection_age_max_secs = 0.5");
+    for _ in 0..2 {
+        let mut client = server.client();
+        let began = Instant::now();
+        assert!(!client.get("/hello").expect(200).closes(), "it has just begun");
+        while !client.get("/sleep/10").expect(200).closes() {
+            assert!(began.elapsed() < PATIENCE, "it never ends");
+        }
+        assert!(began.elapsed() > Duration::from_millis(400), "nine tenths of its time are sure");
+        client.expect_end();
+    }
 }
 
 fn an_idle_connection_is_closed_without_a_word(variant: &'static Variant) {

@@ -52,6 +52,12 @@ impl Turn<'_> {
         self.finish(Intake::given_up(self.conn), &mut response, false, (started, "(refused)"))
     }
 
+    /// Answers a request whose time was over when it came.
+    pub(super) fn late(&mut self) -> io::Result<Outcome> {
+        scoreboard::current().timeouts.add(1);
+        self.refuse(Error::new(StatusCode::GATEWAY_TIMEOUT, "the deadline passed on the way here").logged())
+    }
+
     /// An answer of the server's own; the body is not read.
     pub(super) fn refuse(&mut self, error: Error) -> io::Result<Outcome> {
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
