@@ -11,6 +11,7 @@ pub use tenfold_runtime::block_on;
 use crate::context::Context;
 use crate::error::Error;
 use crate::extract::FromRequest;
+use crate::lane::Priority;
 use crate::respond::{IntoResponse, Response};
 use crate::route::COLLECT_BYTES_MAX;
 use crate::state::Need;
@@ -63,6 +64,24 @@ pub trait Handler<M>: Send + Sync + 'static {
         Limited { body_ahead_bytes_max: Some(bytes_max.min(COLLECT_BYTES_MAX)), ..Limited::none(self) }
     }
 
+    /// The same handler, whose requests go before or behind others of their lane when it is full.
+    ///
+    /// ```
+    /// use tenfold_server::{App, Handler, Lane, Priority};
+    /// App::new()
+    ///     .default_lane(Lane::default().at_once(64))
+    ///     .post("/pay", (|| "paid").priority(Priority::Critical))
+    ///     .get("/export", (|| "…").priority(Priority::Background))
+    ///     .build()
+    ///     .unwrap();
+    /// ```
+    fn priority(self, priority: Priority) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { priority: Some(priority), ..Limited::none(self) }
+    }
+
     /// The same handler with another time-out, counted from the request's arrival: after it all waits fail with
     /// `TimedOut`. [`Duration::MAX`] is never.
     fn timeout(self, timeout: Duration) -> Limited<Self>
@@ -97,6 +116,8 @@ pub struct HandlerFacts {
     /// The most bytes of a body that are read before the request takes a place in its lane, instead of the limits' for
     /// handlers that collect it and none for others.
     pub body_ahead_bytes_max: Option<usize>,
+    /// How important it is beside the others of its lane.
+    pub priority: Priority,
     /// How long it may take, instead of the lane's.
     pub timeout: Option<Duration>,
     /// How long it may run on after that, instead of the lane's.
@@ -119,19 +140,27 @@ impl HandlerFacts {
 }
 
 /// A handler with limits of its own; see [`Handler::body_bytes_max`], [`Handler::body_ahead_bytes_max`],
-/// [`Handler::timeout`] and [`Handler::overrun`].
+/// [`Handler::priority`], [`Handler::timeout`] and [`Handler::overrun`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limited<H> {
     handler: H,
     body_bytes_max: Option<u64>,
     body_ahead_bytes_max: Option<usize>,
+    priority: Option<Priority>,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
 }
 
 impl<H> Limited<H> {
     fn none(handler: H) -> Limited<H> {
-        Limited { handler, body_bytes_max: None, body_ahead_bytes_max: None, timeout: None, overrun: None }
+        Limited {
+            handler,
+            body_bytes_max: None,
+            body_ahead_bytes_max: None,
+            priority: None,
+            timeout: None,
+            overrun: None,
+        }
     }
 }
 
@@ -146,6 +175,7 @@ impl<M, H: Handler<M>> Handler<M> for Limited<H> {
         HandlerFacts {
             body_bytes_max: self.body_bytes_max.or(facts.body_bytes_max),
             body_ahead_bytes_max: self.body_ahead_bytes_max.or(facts.body_ahead_bytes_max),
+            priority: self.priority.unwrap_or(facts.priority),
             timeout: self.timeout.or(facts.timeout),
             overrun: self.overrun.or(facts.overrun),
             ..facts

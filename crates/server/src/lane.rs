@@ -20,6 +20,9 @@ pub(crate) mod crew;
 pub(crate) mod gate;
 pub(crate) mod gradient;
 pub(crate) mod pool;
+mod priority;
+
+pub use priority::Priority;
 
 /// Where a lane's handlers run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

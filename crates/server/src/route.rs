@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::handler::{ErasedHandler, Handler, HandlerFacts, erase};
+use crate::lane::Priority;
 
 /// Most bytes that extractors read of a body at once, unless the route says otherwise; axum's number, so that what worked
 /// there works here.
@@ -22,6 +23,7 @@ pub struct Route {
     body_bytes_max: Option<u64>,
     /// `None` for the limits' number.
     body_ahead_bytes_max: Option<usize>,
+    priority: Priority,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
     /// Its handler was seen to wait.
@@ -94,6 +96,12 @@ impl Route {
         self.body_bytes_max.map_or(COLLECT_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
 
+    /// How important its requests are beside the others of their lane.
+    #[inline]
+    pub fn priority(&self) -> Priority {
+        self.priority
+    }
+
     /// How long after its arrival a request's waits fail, if the route has a limit of its own.
     #[inline]
     pub fn timeout(&self) -> Option<Duration> {
@@ -121,6 +129,7 @@ impl Route {
             keeps_connection: facts.keeps_connection,
             body_bytes_max: facts.body_bytes_max,
             body_ahead_bytes_max: facts.ahead_bytes_max(),
+            priority: facts.priority,
             timeout: facts.timeout,
             overrun: facts.overrun,
             waits: AtomicBool::new(false),
@@ -136,6 +145,7 @@ impl Route {
             keeps_connection: new.facts.keeps_connection,
             body_bytes_max: new.facts.body_bytes_max,
             body_ahead_bytes_max: new.facts.ahead_bytes_max(),
+            priority: new.facts.priority,
             timeout: new.facts.timeout,
             overrun: new.facts.overrun,
             waits: AtomicBool::new(false),

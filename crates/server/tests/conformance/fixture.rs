@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tenfold_runtime::ProcessShare;
 use tenfold_scoreboard::{Table, TableConfig};
 use tenfold_server::{
-    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Query, Result, Settings, StatusCode,
-    serve, upgrade_to,
+    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Priority, Query, Result, Settings,
+    StatusCode, serve, upgrade_to,
 };
 
 use crate::service_apps;
@@ -138,6 +138,14 @@ fn lanes(app: App) -> App {
             .post("/shared/count", |body: Body| count(body))
             .post("/shared/ahead", (|body: Body| count(body)).body_ahead_bytes_max(100))
             .get("/shared/hello", || "shared")
+    })
+    .lane("classes", Lane::pool(4).queue(8).wait(Duration::from_secs(60)).uploads(4), |routes| {
+        routes
+            .post("/classes/hold", hold)
+            .get("/classes/hello", || "normal")
+            .post("/classes/background/hold", hold.priority(Priority::Background))
+            .get("/classes/background/hello", (|| "background").priority(Priority::Background))
+            .post("/classes/critical/hold", hold.priority(Priority::Critical))
     })
     .lane("overload", Lane::default().at_once(2).queue(512).wait(Duration::from_millis(400)), |routes| {
         routes.get("/overload/work", async || {

@@ -40,7 +40,7 @@ impl Turn<'_> {
         {
             return self.shed(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait);
         }
-        let buffers_bytes_max = self.conn.service.bounds.buffers_bytes_max;
+        let buffers_bytes_max = found.route.priority().memory(self.conn.service.bounds.buffers_bytes_max);
         let Some(_charge) = Charge::request(self.body_bytes(), buffers_bytes_max) else {
             tracing::debug!("a request finds no room in the buffers' budget");
             return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
@@ -88,7 +88,8 @@ impl Turn<'_> {
         }
         let asks_first = self.exchange.owes_continue() && self.rest.is_empty();
         // Who is going to be refused is refused before the body is read.
-        let reads_none = asks_first || found.route.keeps_connection() || gate.is_refusing();
+        let reads_none =
+            asks_first || found.route.keeps_connection() || gate.is_refusing(found.route.priority());
         let bytes_max = found.route.body_ahead_bytes_max().unwrap_or(bounds.body_ahead_bytes_max);
         let bytes_max = if reads_none { 0 } else { bytes_max };
         Ahead::look(self.view.framing(), limits, self.rest, bytes_max)
@@ -107,7 +108,7 @@ impl Turn<'_> {
             (Standing::Coming, Some(uploads)) => uploads,
             _ => return self.in_place(lane, gate, found),
         };
-        match self.enter(uploads)? {
+        match self.enter(uploads, found)? {
             Ok(_place) => self.in_place(lane, gate, found),
             Err(refusal) => self.overflow(lane, uploads, refusal),
         }
@@ -115,14 +116,18 @@ impl Turn<'_> {
 
     /// Runs the request in a place of its lane.
     fn in_place(&mut self, lane: &OpenLane, gate: &Gate, found: &Found<'_>) -> io::Result<Outcome> {
-        match self.enter(gate)? {
+        match self.enter(gate, found)? {
             Ok(_place) => self.dispatch(lane, found),
             Err(refusal) => self.overflow(lane, gate, refusal),
         }
     }
 
     /// Waits for a place behind a gate.
-    fn enter<'g>(&mut self, gate: &'g Gate) -> io::Result<std::result::Result<Place<'g>, Refusal>> {
+    fn enter<'g>(
+        &mut self,
+        gate: &'g Gate,
+        found: &Found<'_>,
+    ) -> io::Result<std::result::Result<Place<'g>, Refusal>> {
         let Turn { conn, output, account, deadline, .. } = self;
         let mut flushed = Ok(());
         let before_waiting = || {
@@ -131,7 +136,7 @@ impl Turn<'_> {
             sight::enter(*account, Stage::Queue);
         };
         let soft = deadline.map(|deadline| deadline.soft);
-        let entering = || gate.enter(soft, before_waiting);
+        let entering = || gate.enter(found.route.priority(), soft, before_waiting);
         let entered = conn.for_client(|| deadline::within(*deadline, entering));
         flushed?;
         match entered {
