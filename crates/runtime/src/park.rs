@@ -530,6 +530,14 @@ pub fn wait_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<usiz
     }
 }
 
+/// Whether one of several descriptors is readable. Waits for nothing; one system call.
+pub fn is_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    let mut wanted: Vec<PollFd<'_>> =
+        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
+    rustix::event::poll(&mut wanted, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
 /// Waits until a descriptor is readable, however the caller waits.
 ///
 /// # Errors

@@ -9,11 +9,14 @@ pub(crate) mod deadline;
 pub(crate) mod turn;
 
 pub(crate) mod connection;
+pub(crate) mod read_pace;
 pub(crate) mod workspace;
 pub(crate) mod write_pace;
 
+pub(crate) mod ahead;
 pub(crate) mod answer;
 pub(crate) mod balance;
+pub(crate) mod crowd;
 pub(crate) mod head_cache;
 pub(crate) mod held;
 pub(crate) mod inlet;

@@ -55,6 +55,10 @@ pub trait FromRequest: Sized {
     /// The answer if the request does not have it.
     type Rejection: IntoResponse;
 
+    /// Whether it takes the whole body at once. Then nobody can tell whether that has come before the handler was called,
+    /// and a short one does: a slow client holds none of the lane's places meanwhile (`limits.body_ahead_bytes_max`).
+    const COLLECTS_BODY: bool = false;
+
     /// Makes the value. It may wait, for the body for instance.
     ///
     /// # Errors

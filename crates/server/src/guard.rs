@@ -15,6 +15,7 @@
 pub(crate) mod addresses;
 pub(crate) mod desk;
 pub(crate) mod memory;
+pub(crate) mod request_start;
 pub(crate) mod sentry;
 pub(crate) mod slow_log;
 

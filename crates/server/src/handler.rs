@@ -11,7 +11,9 @@ pub use tenfold_runtime::block_on;
 use crate::context::Context;
 use crate::error::Error;
 use crate::extract::FromRequest;
+use crate::lane::Priority;
 use crate::respond::{IntoResponse, Response};
+use crate::route::COLLECT_BYTES_MAX;
 use crate::state::Need;
 
 /// A function that answers requests.
@@ -43,7 +45,41 @@ pub trait Handler<M>: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Limited { handler: self, body_bytes_max: Some(bytes_max), timeout: None, overrun: None }
+        Limited { body_bytes_max: Some(bytes_max), ..Limited::none(self) }
+    }
+
+    /// The same handler, with another number of bytes of a body that are read before the request takes a place in its
+    /// lane; at most 2 MiB. By default that is `limits.body_ahead_bytes_max` where an argument takes the whole body, and 0
+    /// where it is a stream: then the handler may answer while the body still comes.
+    ///
+    /// ```
+    /// use tenfold_server::{App, Body, Handler};
+    /// fn import(_body: Body) {} // Only reads it to its end, so a slow client need not hold it.
+    /// App::new().post("/import", import.body_ahead_bytes_max(64 << 10)).build().unwrap();
+    /// ```
+    fn body_ahead_bytes_max(self, bytes_max: usize) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { body_ahead_bytes_max: Some(bytes_max.min(COLLECT_BYTES_MAX)), ..Limited::none(self) }
+    }
+
+    /// The same handler, whose requests go before or behind others of their lane when it is full.
+    ///
+    /// ```
+    /// use tenfold_server::{App, Handler, Lane, Priority};
+    /// App::new()
+    ///     .default_lane(Lane::default().at_once(64))
+    ///     .post("/pay", (|| "paid").priority(Priority::Critical))
+    ///     .get("/export", (|| "…").priority(Priority::Background))
+    ///     .build()
+    ///     .unwrap();
+    /// ```
+    fn priority(self, priority: Priority) -> Limited<Self>
+    where
+        Self: Sized,
+    {
+        Limited { priority: Some(priority), ..Limited::none(self) }
     }
 
     /// The same handler with another time-out, counted from the request's arrival: after it all waits fail with
@@ -52,7 +88,7 @@ pub trait Handler<M>: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Limited { handler: self, body_bytes_max: None, timeout: Some(timeout), overrun: None }
+        Limited { timeout: Some(timeout), ..Limited::none(self) }
     }
 
     /// The same handler with another time that it may run on after its time-out, before its process is replaced.
@@ -61,7 +97,7 @@ pub trait Handler<M>: Send + Sync + 'static {
     where
         Self: Sized,
     {
-        Limited { handler: self, body_bytes_max: None, timeout: None, overrun: Some(overrun) }
+        Limited { overrun: Some(overrun), ..Limited::none(self) }
     }
 }
 
@@ -75,6 +111,13 @@ pub struct HandlerFacts {
     pub needs: Vec<Need>,
     /// The most bytes of a request body, instead of the connection's limit.
     pub body_bytes_max: Option<u64>,
+    /// Whether an argument of it takes the whole body; see [`FromRequest::COLLECTS_BODY`].
+    pub collects_body: bool,
+    /// The most bytes of a body that are read before the request takes a place in its lane, instead of the limits' for
+    /// handlers that collect it and none for others.
+    pub body_ahead_bytes_max: Option<usize>,
+    /// How important it is beside the others of its lane.
+    pub priority: Priority,
     /// How long it may take, instead of the lane's.
     pub timeout: Option<Duration>,
     /// How long it may run on after that, instead of the lane's.
@@ -85,19 +128,40 @@ pub struct HandlerFacts {
 }
 
 impl HandlerFacts {
+    /// How much of a body is read before the request takes a place; `None` for as much as the limits say.
+    pub(crate) fn ahead_bytes_max(&self) -> Option<usize> {
+        self.body_ahead_bytes_max.or((!self.collects_body).then_some(0))
+    }
+
     /// The facts of a handler that gives its connections away; see [`crate::take_over`].
     pub fn keeping_connections(needs: Vec<Need>) -> HandlerFacts {
         HandlerFacts { needs, keeps_connection: true, ..HandlerFacts::default() }
     }
 }
 
-/// A handler with limits of its own; see [`Handler::body_bytes_max`], [`Handler::timeout`] and [`Handler::overrun`].
+/// A handler with limits of its own; see [`Handler::body_bytes_max`], [`Handler::body_ahead_bytes_max`],
+/// [`Handler::priority`], [`Handler::timeout`] and [`Handler::overrun`].
 #[derive(Clone, Copy, Debug)]
 pub struct Limited<H> {
     handler: H,
     body_bytes_max: Option<u64>,
+    body_ahead_bytes_max: Option<usize>,
+    priority: Option<Priority>,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
+}
+
+impl<H> Limited<H> {
+    fn none(handler: H) -> Limited<H> {
+        Limited {
+            handler,
+            body_bytes_max: None,
+            body_ahead_bytes_max: None,
+            priority: None,
+            timeout: None,
+            overrun: None,
+        }
+    }
 }
 
 impl<M, H: Handler<M>> Handler<M> for Limited<H> {
@@ -110,6 +174,8 @@ impl<M, H: Handler<M>> Handler<M> for Limited<H> {
         let facts = self.handler.facts();
         HandlerFacts {
             body_bytes_max: self.body_bytes_max.or(facts.body_bytes_max),
+            body_ahead_bytes_max: self.body_ahead_bytes_max.or(facts.body_ahead_bytes_max),
+            priority: self.priority.unwrap_or(facts.priority),
             timeout: self.timeout.or(facts.timeout),
             overrun: self.overrun.or(facts.overrun),
             ..facts
@@ -144,7 +210,9 @@ macro_rules! handlers {
             }
 
             fn facts(&self) -> HandlerFacts {
-                HandlerFacts { needs: needs_of(&[$($extractor::needs),*]), ..HandlerFacts::default() }
+                let needs = needs_of(&[$($extractor::needs),*]);
+                let collects_body = false $(|| $extractor::COLLECTS_BODY)*;
+                HandlerFacts { needs, collects_body, ..HandlerFacts::default() }
             }
         }
 
@@ -165,7 +233,8 @@ macro_rules! handlers {
 
             fn facts(&self) -> HandlerFacts {
                 let needs = needs_of(&[$($extractor::needs),*]);
-                HandlerFacts { is_async: true, needs, ..HandlerFacts::default() }
+                let collects_body = false $(|| $extractor::COLLECTS_BODY)*;
+                HandlerFacts { is_async: true, needs, collects_body, ..HandlerFacts::default() }
             }
         }
     };

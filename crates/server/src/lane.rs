@@ -20,6 +20,9 @@ pub(crate) mod crew;
 pub(crate) mod gate;
 pub(crate) mod gradient;
 pub(crate) mod pool;
+mod priority;
+
+pub use priority::Priority;
 
 /// Where a lane's handlers run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +54,7 @@ pub enum Placement {
 pub struct Lane {
     placement: Placement,
     at_once: Option<usize>,
+    uploads: Option<usize>,
     queue: usize,
     wait: Duration,
     target: Duration,
@@ -66,6 +70,7 @@ impl Default for Lane {
         Lane {
             placement: Placement::Model,
             at_once: None,
+            uploads: None,
             queue: 1024,
             wait: Duration::from_secs(5),
             target: Duration::from_millis(100),
@@ -102,6 +107,16 @@ impl Lane {
     #[must_use]
     pub fn at_once(mut self, requests: usize) -> Lane {
         self.at_once = Some(requests);
+        self
+    }
+
+    /// Most of those at once whose bodies are still on their way when they get their place; default half of
+    /// [`Lane::at_once`], rounded up. Short bodies come before the place (`limits.body_ahead_bytes_max`), so this is for
+    /// long ones and for those that are asked for with `100 Continue`: a client that sends slowly holds its handler, and
+    /// must not hold all.
+    #[must_use]
+    pub fn uploads(mut self, requests: usize) -> Lane {
+        self.uploads = Some(requests);
         self
     }
 
@@ -165,8 +180,9 @@ impl Lane {
     }
 
     pub(crate) fn check(&self, name: &str) -> Result<(), String> {
-        let zero =
-            matches!(self.placement, Placement::Pool(0) | Placement::Worker(0)) || self.at_once == Some(0);
+        let zero = matches!(self.placement, Placement::Pool(0) | Placement::Worker(0))
+            || self.at_once == Some(0)
+            || self.uploads == Some(0);
         if let Some((min, max)) = self.adaptive
             && (min == 0 || max < min)
         {
@@ -185,6 +201,8 @@ pub(crate) struct OpenLane {
     pub(crate) placement: Placement,
     /// `None` where nothing bounds it: then a request pays nothing for the lane.
     pub(crate) gate: Option<Gate>,
+    /// The door before that one, for requests whose bodies are still on their way; `None` where they may take all places.
+    pub(crate) uploads: Option<Gate>,
     pub(crate) pool: Option<Arc<Pool>>,
     pub(crate) crew: Option<Crew>,
     pub(crate) timeout: Option<Duration>,
@@ -203,6 +221,7 @@ impl OpenLane {
             name: name.into(),
             placement: Placement::Model,
             gate: None,
+            uploads: None,
             pool: None,
             crew: None,
             timeout: lane.timeout,
@@ -227,7 +246,7 @@ impl OpenLane {
             GradientConfig { min: min.min(max), max }
         });
         let at_once = at_once.or(adaptive.map(|config| config.max));
-        let gate = at_once.map(|at_once| {
+        let gate = |at_once, adaptive| {
             Gate::new(GateConfig {
                 at_once,
                 queue_max: lane.queue,
@@ -235,8 +254,13 @@ impl OpenLane {
                 codel: CodelConfig { target: lane.target, interval: lane.interval },
                 adaptive,
             })
+        };
+        let uploads = at_once.and_then(|at_once| {
+            let uploads = lane.uploads.unwrap_or(at_once.div_ceil(2));
+            (uploads < at_once).then(|| gate(uploads, None))
         });
+        let gate = at_once.map(|at_once| gate(at_once, adaptive));
         let (timeout, overrun) = (lane.timeout, lane.overrun);
-        Ok(OpenLane { name: name.into(), placement, gate, pool, crew, timeout, overrun })
+        Ok(OpenLane { name: name.into(), placement, gate, uploads, pool, crew, timeout, overrun })
     }
 }

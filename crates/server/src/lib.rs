@@ -51,7 +51,7 @@ pub use extract::{ClientAddr, Form, FromRequest, Json, MatchedPath, Path, Query,
 pub use guard::Overrun;
 pub use handler::{Async, Blocking, ErasedHandler, Handler, HandlerFacts, Limited, block_on};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
-pub use lane::{Lane, Placement};
+pub use lane::{Lane, Placement, Priority};
 pub use limits::Limits;
 pub use logs::{LogControls, control_log};
 pub use models::{Facts, MODELS, Model, find as find_model};

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use tenfold_http::limits::{BodyLimits, ExchangeLimits, HeadLimits};
 
 use crate::guard::addresses::AddressLimits;
+use crate::guard::request_start::RequestStart;
+use crate::route::COLLECT_BYTES_MAX;
 
 /// Bounds of one worker, with the defaults of a server that faces the internet.
 #[derive(Clone, Debug, Deserialize)]
@@ -19,6 +21,10 @@ pub struct Limits {
     pub target_bytes_max: usize,
     /// Bytes of a request's body; default 1 MiB, else 413. A route may set its own.
     pub body_bytes_max: u64,
+    /// Bytes of a body that are read before its request takes a place in a lane that bounds how many run, so that a slow
+    /// client does not hold one; default 64 KiB, 0 for never, at most 2 MiB. For handlers that take the whole body; a route
+    /// may set its own. For all others see [`Lane::uploads`](crate::Lane::uploads).
+    pub body_ahead_bytes_max: usize,
     /// Requests of one connection before it is closed; default 10,000.
     pub requests_max: u64,
     /// Connections of one worker at a time; default 16,384. More wait in the kernel's queue.
@@ -36,6 +42,9 @@ pub struct Limits {
     pub answer_rate_min: u64,
     /// Seconds that a connection may be idle between requests; default 75.
     pub keepalive_timeout_secs: f64,
+    /// Seconds after which a connection ends with its next answer, less up to a tenth, so that those that began together
+    /// do not end together; default 3,600, 0 for never. A load balancer in front can so spread them anew.
+    pub connection_age_max_secs: f64,
     /// Seconds that a connection is read from and thrown away, so that a last answer arrives; default 5.
     pub linger_timeout_secs: f64,
     /// Seconds from a request's arrival until its waits fail with `TimedOut`, which is 504 unless the handler says
@@ -56,6 +65,9 @@ pub struct Limits {
     pub address_requests_per_sec: u32,
     /// Requests that an address may have in stock; default the requests of a second.
     pub address_requests_burst: u32,
+    /// Peers whose `X-Request-Start` counts to a request's age and its queueing: addresses, networks as `10.0.0.0/8`, or
+    /// `unix` for all that come over a Unix socket. Default none. What is more than 60 s ago, or to come, does not count.
+    pub request_start_from: Vec<String>,
     /// Only logs what the three limits above would refuse; default false.
     pub address_dry_run: bool,
 }
@@ -67,6 +79,7 @@ impl Default for Limits {
             headers_max: 100,
             target_bytes_max: 8 << 10,
             body_bytes_max: 1 << 20,
+            body_ahead_bytes_max: 64 << 10,
             requests_max: 10_000,
             connections_max: 16_384,
             header_timeout_secs: 20.0,
@@ -75,6 +88,7 @@ impl Default for Limits {
             write_stall_timeout_secs: 30.0,
             answer_rate_min: 500,
             keepalive_timeout_secs: 75.0,
+            connection_age_max_secs: 3600.0,
             linger_timeout_secs: 5.0,
             request_timeout_secs: 30.0,
             request_overrun_secs: 5.0,
@@ -84,6 +98,7 @@ impl Default for Limits {
             address_requests_burst: 0,
             cancel_on_half_close: false,
             address_dry_run: false,
+            request_start_from: Vec::new(),
         }
     }
 }
@@ -93,6 +108,7 @@ impl Default for Limits {
 pub(crate) struct Bounds {
     pub(crate) head: HeadLimits,
     pub(crate) body: BodyLimits,
+    pub(crate) body_ahead_bytes_max: usize,
     pub(crate) exchange: ExchangeLimits,
     pub(crate) connections_max: usize,
     pub(crate) header_timeout: Duration,
@@ -102,6 +118,8 @@ pub(crate) struct Bounds {
     pub(crate) answer_rate_min: u64,
     pub(crate) buffers_bytes_max: u64,
     pub(crate) keepalive: Duration,
+    /// `None` for never.
+    pub(crate) connection_age_max: Option<Duration>,
     pub(crate) linger: Duration,
     pub(crate) request_timeout: Option<Duration>,
     pub(crate) request_overrun: Option<Duration>,
@@ -120,6 +138,7 @@ impl Limits {
         Bounds {
             head,
             body,
+            body_ahead_bytes_max: self.body_ahead_bytes_max,
             exchange,
             connections_max: self.connections_max,
             header_timeout: secs(self.header_timeout_secs),
@@ -129,6 +148,8 @@ impl Limits {
             answer_rate_min: self.answer_rate_min,
             buffers_bytes_max: self.buffers_bytes_max,
             keepalive: secs(self.keepalive_timeout_secs),
+            connection_age_max: (self.connection_age_max_secs > 0.0)
+                .then(|| secs(self.connection_age_max_secs)),
             linger: secs(self.linger_timeout_secs),
             request_timeout: (self.request_timeout_secs > 0.0).then(|| secs(self.request_timeout_secs)),
             request_overrun: (self.request_overrun_secs > 0.0).then(|| secs(self.request_overrun_secs)),
@@ -152,6 +173,7 @@ impl Limits {
             ("body_grace_secs", self.body_grace_secs),
             ("write_stall_timeout_secs", self.write_stall_timeout_secs),
             ("keepalive_timeout_secs", self.keepalive_timeout_secs),
+            ("connection_age_max_secs", self.connection_age_max_secs),
             ("linger_timeout_secs", self.linger_timeout_secs),
             ("request_timeout_secs", self.request_timeout_secs),
             ("request_overrun_secs", self.request_overrun_secs),
@@ -161,11 +183,18 @@ impl Limits {
                 return Err(format!("limits.{name} = {value}: expected 0 to 86400 seconds"));
             }
         }
+        RequestStart::new(&self.request_start_from)?;
         if self.head_bytes_max < 512 || self.headers_max == 0 || self.connections_max == 0 {
             return Err(
                 "limits: head_bytes_max must be at least 512, headers_max and connections_max at least 1"
                     .into(),
             );
+        }
+        if self.body_ahead_bytes_max > COLLECT_BYTES_MAX {
+            return Err(format!(
+                "limits.body_ahead_bytes_max = {}: expected at most 2 MiB",
+                self.body_ahead_bytes_max
+            ));
         }
         if self.buffers_bytes_max < 1 << 20 {
             return Err(format!(

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::Method;
 
 use crate::handler::{ErasedHandler, Handler, HandlerFacts, erase};
+use crate::lane::Priority;
 
 /// Most bytes that extractors read of a body at once, unless the route says otherwise; axum's number, so that what worked
 /// there works here.
@@ -20,6 +21,9 @@ pub struct Route {
     exempt: bool,
     keeps_connection: bool,
     body_bytes_max: Option<u64>,
+    /// `None` for the limits' number.
+    body_ahead_bytes_max: Option<usize>,
+    priority: Priority,
     timeout: Option<Duration>,
     overrun: Option<Duration>,
     /// Its handler was seen to wait.
@@ -82,9 +86,20 @@ impl Route {
         self.body_bytes_max
     }
 
+    /// The most bytes of a body that are read before the request takes a place, if the route has a limit of its own.
+    pub(crate) fn body_ahead_bytes_max(&self) -> Option<usize> {
+        self.body_ahead_bytes_max
+    }
+
     /// The most bytes that extractors collect.
     pub(crate) fn collect_bytes_max(&self) -> usize {
         self.body_bytes_max.map_or(COLLECT_BYTES_MAX, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
+    /// How important its requests are beside the others of their lane.
+    #[inline]
+    pub fn priority(&self) -> Priority {
+        self.priority
     }
 
     /// How long after its arrival a request's waits fail, if the route has a limit of its own.
@@ -113,6 +128,8 @@ impl Route {
             exempt: false,
             keeps_connection: facts.keeps_connection,
             body_bytes_max: facts.body_bytes_max,
+            body_ahead_bytes_max: facts.ahead_bytes_max(),
+            priority: facts.priority,
             timeout: facts.timeout,
             overrun: facts.overrun,
             waits: AtomicBool::new(false),
@@ -127,6 +144,8 @@ impl Route {
             exempt: new.exempt,
             keeps_connection: new.facts.keeps_connection,
             body_bytes_max: new.facts.body_bytes_max,
+            body_ahead_bytes_max: new.facts.ahead_bytes_max(),
+            priority: new.facts.priority,
             timeout: new.facts.timeout,
             overrun: new.facts.overrun,
             waits: AtomicBool::new(false),

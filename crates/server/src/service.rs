@@ -13,16 +13,18 @@ use tenfold_supervisor::{Order, OrderReader, Report, Reporter, Worker};
 use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
 use crate::drive::balance::Balance;
+use crate::drive::crowd::Crowd;
 use crate::drive::shortage::Shortage;
 use crate::guard::addresses::Addresses;
 use crate::guard::memory;
+use crate::guard::request_start::RequestStart;
 use crate::lane::{Lane, OpenLane};
 use crate::limits::Bounds;
 use crate::models::Model;
 use crate::part::Companions;
 use crate::plan::Plan;
 use crate::router::Router;
-use crate::services::Services;
+use crate::services::{Listening, Services};
 use crate::settings::Settings;
 use crate::sight::title;
 use crate::state::StateMap;
@@ -45,6 +47,8 @@ pub(crate) struct Service {
     pub(crate) is_single: bool,
     /// What one client address may have, where that is bounded.
     pub(crate) addresses: Option<Arc<Addresses>>,
+    /// Who is believed when a request began.
+    pub(crate) request_start: RequestStart,
     /// Descriptors that could not be had.
     pub(crate) shortage: Shortage,
     pub(crate) stop: Stop,
@@ -54,6 +58,8 @@ pub(crate) struct Service {
     unready: AtomicBool,
     /// Where orders come in, in a worker that has no second thread to hear them.
     orders: OnceLock<(OrderReader, Reporter)>,
+    /// Who waits for a thread, in the models where a connection holds one.
+    crowd: OnceLock<Crowd>,
     /// The board of all processes, where there is a master.
     board: Option<Scoreboard>,
     /// Whether other workers accept from the same sockets.
@@ -107,11 +113,13 @@ impl Service {
             is_single,
             access_log: open_access_log(settings).map_err(|error| format!("access log: {error}"))?,
             addresses,
+            request_start: RequestStart::new(&settings.limits.request_start_from)?,
             shortage: Shortage::default(),
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),
             unready: AtomicBool::new(false),
             orders: OnceLock::new(),
+            crowd: OnceLock::new(),
             board: plan.board,
             is_shared: !plan.listen.reuseport,
             open: AtomicUsize::new(0),
@@ -152,6 +160,18 @@ impl Service {
         let reader = worker.order_reader().map_err(|error| error.to_string())?;
         let _ = self.orders.set((reader, worker.reporter().clone()));
         Ok(())
+    }
+
+    /// From now on connections make room for those who wait for a thread, of which there are `at_once`;
+    /// so many accept from each socket.
+    pub(crate) fn share_threads(&self, listening: &Listening, acceptors: usize, at_once: usize) {
+        let _ = self.crowd.set(Crowd::new(listening.clone(), acceptors, at_once));
+    }
+
+    /// Who waits for a thread, if connections hold one each.
+    #[inline]
+    pub(crate) fn crowd(&self) -> Option<&Crowd> {
+        self.crowd.get()
     }
 
     /// Obeys all orders that are there. Whether one of them was to stop.

@@ -7,6 +7,7 @@
 pub(crate) mod advice;
 pub(crate) mod listener;
 pub(crate) mod metrics;
+pub(crate) mod overflows;
 pub(crate) mod picture;
 mod text;
 pub(crate) mod title;

@@ -53,7 +53,7 @@ pub use tenfold_server::scoreboard::{Table, TableConfig, TableError};
 pub use tenfold_server::{
     App, BINARY, Blueprint, Body, BodyReadError, BodySource, BuildError, Bytes, ClientAddr, Context, Error,
     Failure, Form, FromRequest, HTML, Handler, HeaderMap, HeaderName, HeaderValue, Html, IntoResponse, JSON,
-    Json, Lane, Limits, MODELS, MatchedPath, Method, Model, Path, Peer, Placement, Query, Redirect,
+    Json, Lane, Limits, MODELS, MatchedPath, Method, Model, Path, Peer, Placement, Priority, Query, Redirect,
     RequestHead, RequestId, Response, ResponseParts, Result, Routes, ServeError, Serving, Settings, State,
     StatusCode, TEXT, Templates, Upgraded, Uri, Version, block_on, runtime, scoreboard, serve, supervisor,
     take_over, upgrade_to,

@@ -31,13 +31,14 @@ const UNSAFE: &[&str] = &[
     "crates/supervisor/src/sys.rs",
 ];
 
-/// Where the wall clock may be read: for what people see. Whatever waits uses the monotonic clock, which does not jump.
+/// Where the wall clock may be read: for what people see, and what others say by it. Whatever waits uses the monotonic clock, which does not jump.
 const WALL_CLOCK: &[&str] = &[
-    "crates/server/src/clock.rs",      // the Date header
-    "crates/server/src/access_log",    // when a request came
-    "crates/server/src/drive/turn.rs", // … for the same
-    "crates/scoreboard/src/slot.rs",   // when a worker has started
-    "crates/supervisor/src/crew",      // when a reload or an upgrade was
+    "crates/server/src/clock.rs",               // the Date header
+    "crates/server/src/access_log",             // when a request came
+    "crates/server/src/drive/turn.rs",          // … for the same
+    "crates/server/src/guard/request_start.rs", // when a proxy got a request
+    "crates/scoreboard/src/slot.rs",            // when a worker has started
+    "crates/supervisor/src/crew",               // when a reload or an upgrade was
 ];
 
 fn root() -> PathBuf {

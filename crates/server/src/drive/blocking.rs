@@ -10,6 +10,7 @@ use tenfold_runtime::park;
 
 use crate::drive::acceptor::accept_loop;
 use crate::drive::connection::Connection;
+use crate::drive::crowd::Crowd;
 use crate::drive::exchange::{Next, serve};
 use crate::drive::held;
 use crate::drive::linger::linger;
@@ -33,18 +34,27 @@ pub(crate) fn serve_connection(conn: Connection) {
     serve_connection_until(conn, &stop);
 }
 
-/// Waits for the first bytes of a request. Between requests the word to stop shortens the wait to the grace; within one it
-/// does not.
+/// Waits for the first bytes of a request. Between requests the word to stop shortens the wait to the grace, and so does
+/// somebody who waits for the thread; within one they do not.
 pub(crate) fn wait_for_request(
     conn: &Connection,
     into: &mut [u8],
     stop: &Arc<OwnedFd>,
     idle_max: Duration,
 ) -> io::Result<usize> {
-    let until = Instant::now() + idle_max;
+    let began = Instant::now();
+    let until = began + idle_max;
+    let look_every = conn.service.crowd().map_or(idle_max, Crowd::idle_look);
+    let mut look = began + conn.service.idle_grace.max(look_every);
     loop {
-        match park::interruptible(stop, || conn.read(into, Some(until))) {
+        match park::interruptible(stop, || conn.read(into, Some(until.min(look)))) {
             Err(error) if park::is_cancellation(&error) => {}
+            Err(error) if error.kind() == io::ErrorKind::TimedOut && Instant::now() < until => {
+                if conn.courtesy.is_due(&conn.service) {
+                    return Err(error);
+                }
+                look = Instant::now() + look_every;
+            }
             outcome => return outcome,
         }
         // In a worker with one thread `stop` is where all orders come in, and this reads them.

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use tenfold_http::h1::Exchange;
@@ -13,6 +13,7 @@ use tenfold_runtime::park::{self, WatchedPeer};
 use tenfold_runtime::turn_now;
 use tenfold_scoreboard::Stage;
 
+use crate::drive::crowd::Courtesy;
 use crate::drive::sight::{Dawn, within};
 use crate::drive::write_pace::WritePace;
 use crate::guard::addresses::Counted;
@@ -33,10 +34,14 @@ pub(crate) struct Connection {
     pub(crate) behind_front: bool,
     /// It closes after the present answer, whatever the client wishes.
     pub(crate) last: bool,
+    /// When it has been there for long enough; `None` for never.
+    ends: Option<Instant>,
     /// What is known of its next request.
     pub(crate) dawn: Dawn,
     /// How fast its client takes the present answer.
     pub(crate) pace: WritePace,
+    /// When it makes room for others.
+    pub(crate) courtesy: Courtesy,
     /// Counts it among its address's connections, where those are bounded.
     pub(crate) counted: Option<Counted>,
     /// Counts it among the worker's connections for as long as it lives.
@@ -54,8 +59,10 @@ impl Connection {
             service: service.clone(),
             behind_front: false,
             last: false,
+            ends: service.bounds.connection_age_max.and_then(end),
             dawn: Dawn::accepted(service.sight),
             pace: WritePace::default(),
+            courtesy: Courtesy::default(),
             counted: None,
             open: Open::count(service),
         }
@@ -75,6 +82,12 @@ impl Connection {
     pub(crate) fn roused(&mut self) {
         self.arrived.get_or_insert_with(turn_now);
         self.dawn.came(self.service.sight);
+    }
+
+    /// Whether it ends with the answer to a request that arrived at `arrived`.
+    #[inline]
+    pub(crate) fn is_old(&self, arrived: impl FnOnce() -> Instant) -> bool {
+        self.ends.is_some_and(|ends| ends <= arrived())
     }
 
     /// Reads some bytes; 0 is the client's end.
@@ -165,6 +178,17 @@ impl Connection {
     }
 }
 
+/// When a connection that begins now has been there for `age_max`, less up to a tenth.
+fn end(age_max: Duration) -> Option<Instant> {
+    /// Connections of this process so far. Their fractions of the golden ratio are spread evenly however many there are
+    /// (Knuth, The Art of Computer Programming, volume 3, section 6.4), which random numbers are only on average.
+    static BEGUN: AtomicU32 = AtomicU32::new(0);
+    const GOLDEN: u32 = 0x9E37_79B9;
+    let place = BEGUN.fetch_add(1, Ordering::Relaxed).wrapping_mul(GOLDEN);
+    let less = age_max.mul_f64(0.1 * f64::from(place) / f64::from(u32::MAX));
+    Instant::now().checked_add(age_max.saturating_sub(less))
+}
+
 /// What is left of a connection that has left HTTP: who keeps thousands of them pays for no more.
 pub(crate) struct Line {
     pub(crate) stream: TcpStream,
@@ -242,4 +266,20 @@ pub(crate) fn write_all(stream: &TcpStream, mut bytes: &[u8], stall: Duration) -
         bytes = &bytes[sent..];
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_that_begin_together_end_apart_and_none_too_late() {
+        let before = Instant::now();
+        let mut ends: Vec<_> = (0..100).map(|_| end(Duration::from_secs(3600)).unwrap() - before).collect();
+        ends.sort();
+        assert!(ends[0] < Duration::from_secs(3260) && ends[99] > Duration::from_secs(3580), "{ends:?}");
+        assert!(ends[0] >= Duration::from_secs(3240), "{ends:?}");
+        let gaps = ends.windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.max() < Some(Duration::from_secs(12)), "a tenth of an hour is 3.6 s for each: {ends:?}");
+    }
 }

@@ -25,7 +25,7 @@ pub(crate) struct Deadline {
 impl Deadline {
     /// The nearest word counts: the route's, else its lane's, else the limits'.
     pub(crate) fn of(
-        arrived: Option<Instant>,
+        arrived: Instant,
         route: &Route,
         lane: Option<&OpenLane>,
         service: &Service,
@@ -33,7 +33,6 @@ impl Deadline {
         let bounds = &service.bounds;
         let timeout = route.timeout().or(lane.and_then(|lane| lane.timeout)).or(bounds.request_timeout)?;
         let overrun = route.overrun().or(lane.and_then(|lane| lane.overrun)).or(bounds.request_overrun);
-        let arrived = arrived.unwrap_or_else(Instant::now);
         // A time beyond the clock's end means never.
         let soft = arrived.checked_add(timeout)?;
         Some(Deadline { arrived, timeout, soft, overrun })

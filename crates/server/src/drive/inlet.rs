@@ -14,8 +14,10 @@ use tenfold_scoreboard::Stage;
 use crate::body::{BodyReadError, Inlet};
 use crate::drive::connection;
 use crate::drive::intake::Leftover;
+use crate::drive::read_pace::ReadPace;
 use crate::drive::sight::within;
 use crate::drive::workspace::ReadBuffer;
+use crate::limits::Bounds;
 
 /// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
 pub(crate) struct BodyInlet {
@@ -30,18 +32,11 @@ pub(crate) struct BodyInlet {
     decoded: usize,
     /// The client waits for a 100 before it sends.
     pub(crate) owes_continue: bool,
-    pace: Pace,
+    pace: ReadPace,
+    /// Longest wait for the client to take a `100 Continue`.
+    write_stall: Duration,
     /// The body broke: there is no next request on this connection.
     broken: bool,
-}
-
-/// Holds a client to a least rate, so that trickling a body cannot hold a handler for ever.
-struct Pace {
-    started: Instant,
-    grace: Duration,
-    rate_min: u64,
-    received: u64,
-    write_stall: Duration,
 }
 
 impl BodyInlet {
@@ -51,7 +46,7 @@ impl BodyInlet {
         decoder: BodyDecoder,
         received: &[u8],
         owes_continue: bool,
-        bounds: &crate::limits::Bounds,
+        bounds: &Bounds,
     ) -> BodyInlet {
         let mut buffer = ReadBuffer::new(received.len().max(1024));
         buffer.append(received);
@@ -64,13 +59,8 @@ impl BodyInlet {
             buffer,
             ready: 0..0,
             decoded: 0,
-            pace: Pace {
-                started: Instant::now(),
-                grace: bounds.body_grace,
-                rate_min: bounds.body_rate_min,
-                received: 0,
-                write_stall: bounds.write_stall,
-            },
+            pace: ReadPace::start(bounds),
+            write_stall: bounds.write_stall,
             broken: false,
         }
     }
@@ -116,7 +106,7 @@ impl BodyInlet {
 
     fn receive(&mut self, into: Option<&mut [u8]>) -> io::Result<usize> {
         if std::mem::take(&mut self.owes_continue) {
-            within(Stage::Write, || connection::write_all(&self.stream, CONTINUE, self.pace.write_stall))?;
+            within(Stage::Write, || connection::write_all(&self.stream, CONTINUE, self.write_stall))?;
         }
         let limit = self.pace.limit();
         let into = into.unwrap_or_else(|| self.buffer.spare());
@@ -127,7 +117,7 @@ impl BodyInlet {
                 Err(self.fail(broke_off.unwrap_or(BodyReadError::ClientGone).into()))
             }
             Ok(count) => {
-                self.pace.received += count as u64;
+                self.pace.note(count);
                 Ok(count)
             }
             // Only the client's own slowness is a 408; the request's deadline stays what it is, a 504.
@@ -139,19 +129,6 @@ impl BodyInlet {
             Err(error) if tenfold_runtime::park::is_cancellation(&error) => Err(self.fail(error)),
             Err(_) => Err(self.fail(BodyReadError::ClientGone.into())),
         }
-    }
-}
-
-impl Pace {
-    /// When the next bytes have to be there: the grace after the start, later what the least rate allows for what has
-    /// come so far.
-    fn limit(&self) -> Instant {
-        let earned = match self.rate_min {
-            0 => Duration::ZERO,
-            rate => Duration::from_secs_f64(self.received as f64 / rate as f64),
-        };
-        // A fast client earns much time; but no single wait is longer than the grace.
-        (self.started + self.grace + earned).min(Instant::now() + self.grace)
     }
 }
 

@@ -66,6 +66,11 @@ impl<'a> Intake<'a> {
         Ok(Intake { conn, rest, owes_continue, opened: false, state })
     }
 
+    /// Of a body that will never be whole, whose reader nobody is: the connection cannot go on.
+    pub(crate) fn given_up(conn: &'a Connection) -> Intake<'a> {
+        Intake { conn, rest: &[], owes_continue: false, opened: true, state: State::Lost }
+    }
+
     /// Takes the input back from a handler that is over. Readers that it has left behind get an error.
     #[inline]
     pub(crate) fn settle(&mut self) {

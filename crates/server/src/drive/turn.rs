@@ -1,12 +1,15 @@
 //! One request: its route, its lane, its handler, its answer.
 
+mod admit;
+mod refuse;
+
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use tenfold_http::h1::{After, Exchange, Framing, HeadView};
 use tenfold_runtime::park;
-use tenfold_scoreboard::{self as scoreboard, Account, Stage, now_ns};
+use tenfold_scoreboard::{Account, Stage, now_ns};
 
 use crate::access_log::Entry;
 use crate::body::BodyKind;
@@ -18,19 +21,12 @@ use crate::drive::intake::{Intake, Leftover};
 use crate::drive::sight;
 use crate::drive::tally::Tally;
 use crate::error::Error;
-use crate::guard::addresses::TooMany;
-use crate::guard::memory::Charge;
+use crate::lane::OpenLane;
 use crate::lane::crew::{Crew, Passed};
-use crate::lane::gate::{Gate, Place, Refusal};
-use crate::lane::{OpenLane, Placement};
+use crate::lane::gate::Gate;
 use crate::respond::Response;
 use crate::router::Found;
 use crate::upgrade::{self, TakeOver};
-
-/// When a client may come again that was refused for a reason that has no time.
-const SOON: Duration = Duration::from_secs(1);
-/// What a body of unknown length is expected to take.
-const CHUNKED_BYTES: u64 = 64 << 10;
 
 /// What a turn leaves behind.
 pub(crate) enum Outcome {
@@ -66,7 +62,17 @@ pub(crate) fn take(
     exchange.begin(&view);
     let request @ (method, path) = (view.method_str(), view.path());
     let found = conn.service.router.find(method, path);
-    let deadline = deadline_of(conn, &found);
+    // A front has counted it already.
+    let before = match conn.behind_front {
+        true => Duration::ZERO,
+        false => conn.service.request_start.age(&conn.peer, &view),
+    };
+    if !before.is_zero()
+        && let Some(account) = account
+    {
+        account.add_before(Stage::Queue, before.as_nanos() as u64);
+    }
+    let deadline = deadline_of(conn, &found, before);
     let mut turn = Turn {
         conn,
         view,
@@ -80,7 +86,9 @@ pub(crate) fn take(
         account,
         lane: found.route.lane(),
     };
-    let outcome = turn.in_lane(&found);
+    // Time elsewhere may have used up all that it had: then nobody starts, since its process would pay for that.
+    let is_late = !before.is_zero() && deadline.is_some_and(|deadline| deadline.soft <= Instant::now());
+    let outcome = if is_late { turn.late() } else { turn.in_lane(&found) };
     conn.exchange = exchange;
     outcome
 }
@@ -90,10 +98,12 @@ fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
     !route.is_exempt() && conn.service.lanes[route.lane()].leaves_the_loop()
 }
 
-fn deadline_of(conn: &Connection, found: &Found<'_>) -> Option<Deadline> {
+/// `before` is how long the request was under way when it arrived here.
+fn deadline_of(conn: &Connection, found: &Found<'_>, before: Duration) -> Option<Deadline> {
     let route = found.route;
     let lane = (!route.is_exempt()).then(|| &conn.service.lanes[route.lane()]);
-    Deadline::of(conn.arrived, route, lane, &conn.service)
+    let arrived = conn.arrived.unwrap_or_else(Instant::now);
+    Deadline::of(arrived.checked_sub(before).unwrap_or(arrived), route, lane, &conn.service)
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
@@ -120,80 +130,6 @@ struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    fn in_lane(&mut self, found: &Found<'_>) -> io::Result<Outcome> {
-        if found.route.is_exempt() {
-            if self.conn.service.is_unready() && found.route.is_health() {
-                return self
-                    .refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "the server is about to stop"));
-            }
-            return self.run(found, false);
-        }
-        let lane = &self.conn.service.lanes[found.route.lane()];
-        if let Some(addresses) = &self.conn.service.addresses
-            && let Err(TooMany(wait)) = addresses.request(&self.conn.peer)
-        {
-            return self.shed(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait);
-        }
-        let buffers_bytes_max = self.conn.service.bounds.buffers_bytes_max;
-        let Some(_charge) = Charge::request(self.body_bytes(), buffers_bytes_max) else {
-            tracing::debug!("a request finds no room in the buffers' budget");
-            return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
-        };
-        let place = match &lane.gate {
-            None => None,
-            Some(gate) => {
-                let entering = || enter(gate, self.conn, self.deadline, self.output, self.account);
-                match self.conn.for_client(|| deadline::within(self.deadline, entering))? {
-                    Ok(place) => Some(place),
-                    Err(overflow) => return self.overflow(lane, overflow),
-                }
-            }
-        };
-        let outcome = match (&lane.pool, &lane.crew) {
-            (Some(pool), _) => {
-                let account = self.account;
-                sight::elsewhere(account, || pool.run(|| sight::there(account, || self.run(found, false))))
-            }
-            (_, Some(crew)) if !found.route.keeps_connection() => self.pass_on(lane, crew),
-            _ => self.run(found, lane.placement == Placement::Inline),
-        };
-        drop(place);
-        outcome
-    }
-
-    /// Answers a request that found no place, before its body is read.
-    fn overflow(&mut self, lane: &OpenLane, refusal: Refusal) -> io::Result<Outcome> {
-        let reason = match refusal {
-            Refusal::QueueFull => "too many requests are waiting",
-            Refusal::Overloaded => "too many requests for the time that they take",
-            _ => "no place became free in time",
-        };
-        tracing::debug!(lane = lane.name, ?refusal, "overflow");
-        let wait = lane.gate.as_ref().map_or(SOON, Gate::retry_after);
-        self.shed(StatusCode::SERVICE_UNAVAILABLE, reason, wait)
-    }
-
-    /// Refuses a request before its body is read; `wait` is when it may come again.
-    fn shed(&mut self, status: StatusCode, reason: &'static str, wait: Duration) -> io::Result<Outcome> {
-        scoreboard::current().rejections.add(1);
-        // An error of the server's own making, of which there may be thousands a second: the counter tells.
-        let error = Error::new(status, reason).logged();
-        let mut response = self.conn.service.router.refuse(error, Some(self.view));
-        // Up to the next second: sooner would be refused again.
-        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-        self.finish_unread(response)
-    }
-
-    /// How long the body may become, as far as is known.
-    fn body_bytes(&self) -> u64 {
-        match self.view.framing() {
-            Framing::None => 0,
-            Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => CHUNKED_BYTES,
-        }
-    }
-
     /// Has a handler process answer.
     fn pass_on(&mut self, lane: &OpenLane, crew: &Crew) -> io::Result<Outcome> {
         let Turn { conn, head, rest, output, account, .. } = &self;
@@ -206,6 +142,7 @@ impl Turn<'_> {
             return self.refuse(Error::new(StatusCode::SERVICE_UNAVAILABLE, "no handler process is there"));
         };
         let last = conn.service.is_stopping()
+            || conn.is_old(Instant::now)
             || self.exchange.requests() >= conn.service.bounds.exchange.requests_max;
         let socket = conn.stream.socket();
         let age = self.deadline.map_or(Duration::ZERO, |deadline| deadline.arrived.elapsed());
@@ -291,8 +228,9 @@ impl Turn<'_> {
         inline: bool,
         (started, route): (Option<Instant>, &str),
     ) -> io::Result<Outcome> {
-        let Turn { conn, view, output, exchange, tally, .. } = self;
+        let Turn { conn, view, output, exchange, tally, deadline, .. } = self;
         conn.pace.restart();
+        let is_old = conn.is_old(|| deadline.map_or_else(Instant::now, |deadline| deadline.arrived));
         let take_over = upgrade::take_from(response, view);
         if !is_streamed(response) {
             intake.settle();
@@ -303,7 +241,9 @@ impl Turn<'_> {
         let keep_alive = exchange.may_persist(promise, &service.bounds.exchange)
             && !intake.is_broken()
             && !conn.last
-            && !service.is_stopping();
+            && !service.is_stopping()
+            && !conn.courtesy.is_due(service)
+            && !is_old;
         let asked = Asked { version: view.version(), to_head: view.is_head(), keep_alive };
         let status = response.status();
         tally.response(status);
@@ -339,31 +279,6 @@ impl Turn<'_> {
             Framing::Chunked | Framing::UntilClose => true,
         }
     }
-
-    /// An answer of the server's own; the body is not read.
-    fn refuse(&mut self, error: Error) -> io::Result<Outcome> {
-        let mut response = self.conn.service.router.refuse(error, Some(self.view));
-        let owes = self.exchange.owes_continue();
-        let started = (self.conn.service.access_log.is_on().then(Instant::now), "(refused)");
-        match Intake::new(self.conn, &self.view, self.rest, None, owes) {
-            Ok(intake) => self.finish(intake, &mut response, false, started),
-            Err(_) => self.finish_unread(response),
-        }
-    }
-
-    /// The answer to a request whose body is longer than will ever be read.
-    fn answer_unread(&mut self, error: Error) -> io::Result<Outcome> {
-        let response = self.conn.service.router.refuse(error, Some(self.view));
-        self.finish_unread(response)
-    }
-
-    fn finish_unread(&mut self, mut response: Response) -> io::Result<Outcome> {
-        let intake =
-            Intake::new(self.conn, &self.view, self.rest, Some(u64::MAX), self.exchange.owes_continue())
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let started = self.conn.service.access_log.is_on().then(Instant::now);
-        self.finish(intake, &mut response, false, (started, "(refused)"))
-    }
 }
 
 /// Whether writing the answer may still read the request's body.
@@ -376,28 +291,6 @@ fn is_streamed(response: &Response) -> bool {
             | BodyKind::Bytes(_)
             | BodyKind::File { .. }
     )
-}
-
-/// Waits for a place in the lane.
-fn enter<'l>(
-    gate: &'l Gate,
-    conn: &Connection,
-    deadline: Option<Deadline>,
-    output: &mut Vec<u8>,
-    account: Option<&'static Account>,
-) -> io::Result<std::result::Result<Place<'l>, Refusal>> {
-    let mut flushed = Ok(());
-    let entered = gate.enter(deadline.map(|deadline| deadline.soft), || {
-        flushed = conn.write_all(output);
-        output.clear();
-        sight::enter(account, Stage::Queue);
-    });
-    flushed?;
-    match entered {
-        Ok(place) => Ok(Ok(place)),
-        Err(Refusal::Cancelled) => Err(park::cancelled()),
-        Err(refusal) => Ok(Err(refusal)),
-    }
 }
 
 fn log_access(

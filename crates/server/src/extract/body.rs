@@ -19,6 +19,7 @@ impl FromRequest for Body {
 /// The whole body; 413 if it is larger than 2 MiB or than the route's own limit.
 impl FromRequest for Bytes {
     type Rejection = Rejection;
+    const COLLECTS_BODY: bool = true;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Bytes, Rejection> {
         cx.collect_body()
@@ -28,6 +29,7 @@ impl FromRequest for Bytes {
 /// As [`Bytes`].
 impl FromRequest for Vec<u8> {
     type Rejection = Rejection;
+    const COLLECTS_BODY: bool = true;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Vec<u8>, Rejection> {
         Ok(cx.collect_body()?.into())
@@ -37,6 +39,7 @@ impl FromRequest for Vec<u8> {
 /// The whole body as text; 400 if it is not UTF-8, 413 as for [`Bytes`].
 impl FromRequest for String {
     type Rejection = Rejection;
+    const COLLECTS_BODY: bool = true;
 
     fn from_request(cx: &mut Context<'_>) -> Result<String, Rejection> {
         String::from_utf8(cx.collect_body()?.into()).map_err(|_| Rejection::InvalidUtf8)

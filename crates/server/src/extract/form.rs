@@ -18,6 +18,7 @@ const TYPE: &str = "application/x-www-form-urlencoded";
 
 impl<T: DeserializeOwned> FromRequest for Form<T> {
     type Rejection = Rejection;
+    const COLLECTS_BODY: bool = true;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Form<T>, Rejection> {
         if matches!(cx.head().method_str(), "GET" | "HEAD") {

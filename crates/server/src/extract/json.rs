@@ -28,6 +28,7 @@ pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest for Json<T> {
     type Rejection = Rejection;
+    const COLLECTS_BODY: bool = true;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Json<T>, Rejection> {
         if !content_type(cx).is_some_and(is_json) {

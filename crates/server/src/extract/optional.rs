@@ -9,6 +9,7 @@ use crate::extract::FromRequest;
 /// `Result<E, E::Rejection>`.
 impl<E: FromRequest> FromRequest for Option<E> {
     type Rejection = Infallible;
+    const COLLECTS_BODY: bool = E::COLLECTS_BODY;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Option<E>, Infallible> {
         Ok(E::from_request(cx).ok())
@@ -18,6 +19,7 @@ impl<E: FromRequest> FromRequest for Option<E> {
 /// The rejection is the handler's to answer.
 impl<E: FromRequest> FromRequest for Result<E, E::Rejection> {
     type Rejection = Infallible;
+    const COLLECTS_BODY: bool = E::COLLECTS_BODY;
 
     fn from_request(cx: &mut Context<'_>) -> Result<Self, Infallible> {
         Ok(E::from_request(cx))

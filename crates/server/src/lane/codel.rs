@@ -52,6 +52,11 @@ impl Codel {
         }
     }
 
+    /// Whether this is an overload.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.overloaded
+    }
+
     /// Whether somebody who comes with `ahead` others before him may wait, if nobody is to wait for more than `wait_max`.
     pub(crate) fn may_wait(&self, ahead: usize, wait_max: Duration) -> bool {
         let expected =

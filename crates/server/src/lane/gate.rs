@@ -11,6 +11,7 @@ use tenfold_runtime::park::{self, Unparked, Waiter};
 
 use super::codel::{Codel, CodelConfig};
 use super::gradient::{Gradient, GradientConfig};
+use super::priority::Priority;
 
 /// What a gate is made from.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +24,8 @@ pub(crate) struct GateConfig {
     pub(crate) adaptive: Option<GradientConfig>,
 }
 
-/// Admits a bounded number of requests at a time, first come first served. Used from all threads of a worker.
+/// Admits a bounded number of requests at a time: by priority, and first come first served in each class. Used from all
+/// threads of a worker.
 #[derive(Debug)]
 pub(crate) struct Gate {
     queue_max: usize,
@@ -36,7 +38,9 @@ pub(crate) struct Gate {
 struct Inside {
     at_once: usize,
     running: usize,
-    /// Who waits.
+    /// Of those, the ones of [`Priority::Background`].
+    background: usize,
+    /// Who waits, in the order of their turns.
     line: VecDeque<Waiting>,
     next_ticket: u64,
     /// Tickets whose turn it is and who have not noticed yet; they count as running.
@@ -49,6 +53,7 @@ struct Inside {
 struct Waiting {
     ticket: u64,
     since: Instant,
+    priority: Priority,
     waiter: Waiter,
 }
 
@@ -69,6 +74,7 @@ pub(crate) enum Refusal {
 #[derive(Debug)]
 pub(crate) struct Place<'a> {
     gate: &'a Gate,
+    priority: Priority,
     /// When it was entered, where that is looked at.
     since: Option<Instant>,
     /// Its request's soft deadline.
@@ -85,6 +91,7 @@ impl Gate {
             inside: Mutex::new(Inside {
                 at_once: gradient.as_ref().map_or(config.at_once, Gradient::limit),
                 running: 0,
+                background: 0,
                 line: VecDeque::new(),
                 next_ticket: 0,
                 called: Vec::new(),
@@ -108,34 +115,53 @@ impl Gate {
     /// Enters, waiting for a turn if need be; `before_waiting` runs once if so. `deadline` is only looked at on leaving.
     pub(crate) fn enter(
         &self,
+        priority: Priority,
         deadline: Option<Instant>,
         before_waiting: impl FnOnce(),
     ) -> Result<Place<'_>, Refusal> {
-        self.admit(before_waiting)?;
-        Ok(Place { gate: self, since: self.adaptive.then(Instant::now), deadline })
+        self.admit(priority, before_waiting)?;
+        Ok(Place { gate: self, priority, since: self.adaptive.then(Instant::now), deadline })
     }
 
-    fn admit(&self, before_waiting: impl FnOnce()) -> Result<(), Refusal> {
+    fn admit(&self, priority: Priority, before_waiting: impl FnOnce()) -> Result<(), Refusal> {
         let (ticket, now) = {
             let mut inside = self.lock();
-            if inside.running < inside.at_once && inside.line.is_empty() {
-                inside.running += 1;
+            if inside.has_room(priority) {
+                inside.enter(priority);
                 return Ok(());
             }
-            if inside.line.len() >= self.queue_max {
-                return Err(Refusal::QueueFull);
-            }
-            if !inside.codel.may_wait(inside.line.len(), self.wait_max) {
-                return Err(Refusal::Overloaded);
+            if let Some(refusal) = self.refusal(&inside, priority) {
+                return Err(refusal);
             }
             let ticket = inside.next_ticket;
             inside.next_ticket += 1;
             let now = Instant::now();
-            inside.line.push_back(Waiting { ticket, since: now, waiter: Waiter::current() });
+            let before = inside.ahead_of(priority);
+            let waiting = Waiting { ticket, since: now, priority, waiter: Waiter::current() };
+            inside.line.insert(before, waiting);
             (ticket, now)
         };
         before_waiting();
         self.wait(ticket, now + self.wait_max)
+    }
+
+    /// Whether who enters now is refused.
+    pub(crate) fn is_refusing(&self, priority: Priority) -> bool {
+        let inside = self.lock();
+        !inside.has_room(priority) && self.refusal(&inside, priority).is_some()
+    }
+
+    /// Why the next one may not even wait.
+    fn refusal(&self, inside: &Inside, priority: Priority) -> Option<Refusal> {
+        if inside.line.len() >= priority.line(self.queue_max) {
+            return Some(Refusal::QueueFull);
+        }
+        let may_wait = match priority {
+            Priority::Critical => true,
+            Priority::Background if inside.codel.is_overloaded() => false,
+            _ => inside.codel.may_wait(inside.ahead_of(priority), self.wait_max),
+        };
+        (!may_wait).then_some(Refusal::Overloaded)
     }
 
     fn wait(&self, ticket: u64, until: Instant) -> Result<(), Refusal> {
@@ -156,25 +182,27 @@ impl Gate {
         }
     }
 
-    fn leave(&self, since: Option<Instant>, deadline: Option<Instant>) {
+    fn leave(&self, priority: Priority, since: Option<Instant>, deadline: Option<Instant>) {
         let mut inside = self.lock();
         if let Some(since) = since {
             inside.learn(since, deadline);
         }
         inside.running -= 1;
+        inside.background -= usize::from(priority == Priority::Background);
         if inside.line.is_empty() {
             inside.codel.ran_empty();
             return;
         }
         let now = Instant::now();
         // One comes in for the one who leaves; more or none when the limit has moved.
-        while inside.running < inside.at_once
-            && let Some(Waiting { ticket, since, waiter }) = inside.line.pop_front()
-        {
-            inside.running += 1;
+        while let Some(Waiting { ticket, since, priority, waiter }) = inside.next() {
+            inside.enter(priority);
             inside.called.push(ticket);
-            let waiting = inside.line.len();
-            inside.codel.passed(since, now, waiting);
+            // Background waits for what the others leave, and that says nothing of an overload.
+            if priority != Priority::Background {
+                let waiting = inside.line.len();
+                inside.codel.passed(since, now, waiting);
+            }
             waiter.wake();
         }
     }
@@ -185,6 +213,32 @@ impl Gate {
 }
 
 impl Inside {
+    /// Whether one who comes now need not wait.
+    fn has_room(&self, priority: Priority) -> bool {
+        self.has_place(priority) && self.ahead_of(priority) == 0
+    }
+
+    fn has_place(&self, priority: Priority) -> bool {
+        self.running < self.at_once
+            && (priority != Priority::Background || self.background < priority.places(self.at_once))
+    }
+
+    /// How many of those who wait have their turns before one who comes now.
+    fn ahead_of(&self, priority: Priority) -> usize {
+        self.line.partition_point(|waiting| waiting.priority <= priority)
+    }
+
+    /// Whose turn it is. Who comes after one who may not have the place is of his class, or of a lower one.
+    fn next(&mut self) -> Option<Waiting> {
+        let priority = self.line.front()?.priority;
+        if self.has_place(priority) { self.line.pop_front() } else { None }
+    }
+
+    fn enter(&mut self, priority: Priority) {
+        self.running += 1;
+        self.background += usize::from(priority == Priority::Background);
+    }
+
     /// Somebody who came in at `since` leaves.
     fn learn(&mut self, since: Instant, deadline: Option<Instant>) {
         let running = self.running;
@@ -199,7 +253,7 @@ impl Inside {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.gate.leave(self.since, self.deadline);
+        self.gate.leave(self.priority, self.since, self.deadline);
     }
 }
 
@@ -215,25 +269,75 @@ mod tests {
     #[test]
     fn the_line_is_bounded_and_first_come_first_served() {
         let gate = gate(1, 1, Duration::from_secs(5));
-        let first = gate.enter(None, || {}).unwrap();
+        let first = gate.enter(Priority::Normal, None, || {}).unwrap();
         std::thread::scope(|scope| {
             let (lined_up, is_lined_up) = std::sync::mpsc::channel();
             let gate = &gate;
-            let second = scope.spawn(move || gate.enter(None, || lined_up.send(()).unwrap()).map(drop));
+            let second = scope
+                .spawn(move || gate.enter(Priority::Normal, None, || lined_up.send(()).unwrap()).map(drop));
             is_lined_up.recv().unwrap();
-            assert_eq!(gate.enter(None, || {}).map(drop), Err(Refusal::QueueFull));
+            assert_eq!(gate.enter(Priority::Normal, None, || {}).map(drop), Err(Refusal::QueueFull));
+            assert!(gate.is_refusing(Priority::Normal));
             drop(first);
             assert_eq!(second.join().unwrap(), Ok(()));
         });
-        assert!(gate.enter(None, || panic!("nobody is inside")).is_ok());
+        assert!(gate.enter(Priority::Normal, None, || panic!("nobody is inside")).is_ok());
     }
 
     #[test]
     fn a_wait_that_takes_too_long_leaves_the_line() {
         let gate = gate(1, 8, Duration::from_millis(5));
-        let inside = gate.enter(None, || {}).unwrap();
-        assert_eq!(gate.enter(None, || {}).map(drop), Err(Refusal::WaitedTooLong));
+        let inside = gate.enter(Priority::Normal, None, || {}).unwrap();
+        assert_eq!(gate.enter(Priority::Normal, None, || {}).map(drop), Err(Refusal::WaitedTooLong));
         drop(inside);
-        assert!(gate.enter(None, || panic!("the one who gave up still holds its turn")).is_ok());
+        assert!(
+            gate.enter(Priority::Normal, None, || panic!("the one who gave up still holds its turn")).is_ok()
+        );
+    }
+
+    /// Has requests of these classes wait behind one that runs, and tells in which order they got its place.
+    fn order(classes: &[Priority]) -> Vec<Priority> {
+        let gate = gate(1, 64, Duration::from_secs(60));
+        let got = Mutex::new(Vec::new());
+        let first = gate.enter(Priority::Normal, None, || {}).unwrap();
+        std::thread::scope(|scope| {
+            for class in classes {
+                let (lined_up, is_lined_up) = std::sync::mpsc::channel();
+                let (gate, got) = (&gate, &got);
+                scope.spawn(move || {
+                    let place = gate.enter(*class, None, || lined_up.send(()).unwrap()).unwrap();
+                    got.lock().unwrap().push(*class);
+                    drop(place);
+                });
+                is_lined_up.recv().unwrap();
+            }
+            drop(first);
+        });
+        got.into_inner().unwrap()
+    }
+
+    #[test]
+    fn turns_go_by_class_and_not_by_arrival() {
+        use Priority::{Background, Critical, Normal};
+        assert_eq!(
+            order(&[Background, Normal, Critical, Normal, Background, Critical]),
+            [Critical, Critical, Normal, Normal, Background, Background]
+        );
+    }
+
+    #[test]
+    fn background_leaves_a_quarter_of_the_places_and_three_quarters_of_the_line() {
+        use Priority::{Background, Critical, Normal};
+        let gate = gate(4, 3, Duration::from_millis(5));
+        let background: Vec<_> = (0..3).map(|_| gate.enter(Background, None, || {}).unwrap()).collect();
+        // A quarter of a line of three is nobody.
+        assert_eq!(gate.enter(Background, None, || {}).map(drop), Err(Refusal::QueueFull));
+        let normal = gate.enter(Normal, None, || panic!("there is a place")).unwrap();
+        drop(background);
+        drop(normal);
+        assert_eq!(gate.lock().background, 0);
+        let all: Vec<_> = (0..4).map(|_| gate.enter(Critical, None, || {}).unwrap()).collect();
+        assert_eq!(gate.enter(Normal, None, || {}).map(drop), Err(Refusal::WaitedTooLong));
+        drop(all);
     }
 }

@@ -5,8 +5,8 @@
 //! descriptor passed to and fro for each request. **Refuses** `pool_threads`. **Compared with** `serial` an idle or new
 //! connection holds no process; a handler that dies takes one request with it, which is answered with 502.
 //!
-//! Body bytes that come after the head are read by the handler process itself; a client that uploads slowly holds one,
-//! within the body's time limits. Lanes of their own keep that away from others.
+//! What the front has not read ahead of a body is read by the handler process itself; a client that sends it slowly holds
+//! one, within the body's time limits, and such clients together at most half of them (`Lane::uploads`).
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

@@ -2,7 +2,7 @@
 //!
 //! **Use it when** the number of clients is known and small, or a proxy in front keeps the connections. **Costs** as many
 //! threads as configured, used or not. **Refuses** lanes on loops. **Compared with** `thread` it is bounded: an idle
-//! keep-alive connection holds one of the N threads, so more clients than threads wait in the kernel's queue.
+//! keep-alive connection holds one of the N threads until somebody waits for it, and more clients than threads take turns.
 
 use std::sync::Arc;
 
@@ -69,23 +69,26 @@ impl Model for Pool {
 
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         let threads = plan.settings.threads.unwrap_or(THREADS);
-        run_blocking(self, worker, plan, threads, |work| work())
+        run_blocking(self, worker, plan, (threads, threads), |work| work())
     }
 }
 
 /// The worker of the models with threads: `acceptors` threads for each listener accept and call `each` with what is to be
-/// done for a connection, while this one waits for orders. Datagrams are answered by the threads that take them.
+/// done for a connection, `at_once` of them at a time, while this one waits for orders. Datagrams are answered by the threads that take them.
 pub(super) fn run_blocking(
     model: &dyn Model,
     worker: &Worker,
     plan: &Plan,
-    acceptors: usize,
+    (acceptors, at_once): (usize, usize),
     each: impl Fn(Work) + Send + Sync + 'static,
 ) -> ExitReason {
-    match start_acceptors(model, worker, plan, acceptors, each) {
+    match start_acceptors(model, worker, plan, (acceptors, at_once), each) {
         Ok((service, threads)) => {
             worker.ready();
             super::loops::wait_for_stop(worker, &service);
+            if let Some(crowd) = service.crowd() {
+                crowd.disperse();
+            }
             super::loops::wait_until_empty(worker, &service, &threads);
             ExitReason::Done
         }
@@ -99,13 +102,14 @@ fn start_acceptors(
     model: &dyn Model,
     worker: &Worker,
     plan: &Plan,
-    acceptors: usize,
+    (acceptors, at_once): (usize, usize),
     each: impl Fn(Work) + Send + Sync + 'static,
 ) -> Result<Started, String> {
     let service = Service::open(plan, model)?;
     sentry::start(&service, worker, Overrun::Replace, plan.settings.graceful_timeout())?;
     let each = Arc::new(each);
     let listening = plan.open_listeners(worker)?;
+    service.share_threads(&listening, acceptors, at_once);
     let mut threads = Vec::new();
     let mut start = |index: usize, accept: Work| {
         let thread = std::thread::Builder::new().name(format!("acceptor-{index}")).spawn(accept);

@@ -1,8 +1,8 @@
 //! One connection at a time, on the worker's only thread.
 //!
 //! **Use it when** the code is not thread-safe, or a request must not share a process with another one. **Costs** a
-//! process for each request that runs, and for each idle keep-alive connection: put a buffering proxy in front, or set a
-//! short keep-alive time-out. **Refuses** more than one thread, and lanes on loops. **Compared with** `thread` it
+//! process for each request that runs, and for each idle keep-alive connection while nobody waits for it: put a buffering
+//! proxy in front, or set a short keep-alive time-out. **Refuses** more than one thread, and lanes on loops. **Compared with** `thread` it
 //! shares nothing, so a crash takes one request with it.
 
 use std::io;
@@ -87,6 +87,7 @@ impl Serial {
         let service = Service::open(plan, self)?;
         sentry::start(&service, worker, Overrun::Kill, plan.settings.graceful_timeout())?;
         let listening = plan.open_listeners(worker)?;
+        service.share_threads(&listening, 1, 1);
         let mut datagram = Vec::new();
         let orders = Arc::new(
             worker
@@ -117,6 +118,9 @@ impl Serial {
             if let Some((udp, socket)) = listening.udp.get(index - listening.tcp.len()) {
                 take_datagram(udp, socket, &service, &mut datagram);
             }
+        }
+        if let Some(crowd) = service.crowd() {
+            crowd.disperse();
         }
         let nobody = |_: &_| Err(park::cancelled());
         for listener in &listening.web {

@@ -79,7 +79,7 @@ impl Model for Thread {
     fn run(&self, worker: &Worker, plan: &Plan) -> ExitReason {
         let most = Self::threads(&plan.settings);
         let alive = Arc::new(AtomicUsize::new(0));
-        run_blocking(self, worker, plan, 1, move |work| start(work, &alive, most))
+        run_blocking(self, worker, plan, (1, most), move |work| start(work, &alive, most))
     }
 }
 

@@ -60,6 +60,20 @@ impl Page {
         }
     }
 
+    fn accept_overflows(&mut self, status: &Value) {
+        for (field, help) in [
+            (
+                "accept_overflows",
+                "Connections for which some listener's queue was full, of the network namespace.",
+            ),
+            ("accept_drops", "Those, and others that some listener dropped, of the network namespace."),
+        ] {
+            let full = format!("tenfold_{field}_total");
+            self.family(&full, "counter", help);
+            self.sample(&full, &[], &status[field]);
+        }
+    }
+
     fn server(&mut self, status: &Value) {
         let counters = &status["counters"];
         self.family("tenfold_responses_total", "counter", "Answers by the class of their status.");
@@ -84,6 +98,7 @@ impl Page {
             self.sample("tenfold_restarts_total", &[("reason", reason)], count);
         }
         self.accept_queues(&status["accept_queues"]);
+        self.accept_overflows(status);
         let limits = &status["limits"];
         for (name, value, help) in [
             ("generation", &status["generation"], "The generation that serves."),
@@ -224,7 +239,7 @@ mod tests {
             account.finish(&board.slot(0).times, run);
         }
         let status = json!({
-            "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
+            "accept_overflows": 5, "accept_drops": null, "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
             "accept_queues": [{ "address": "127.0.0.1:80", "waiting": 7, "max": 1024 }],
             "workers": [{ "slot": 0, "pid": 9, "group": "worker", "cpu_ms": 1_500 }],
         });
@@ -238,6 +253,8 @@ mod tests {
         assert_eq!(*value("tenfold_panics_total"), "3");
         assert_eq!(*value("tenfold_restarts_total{reason=\"a \\\"reason\\\"\"}"), "2");
         assert_eq!(*value("tenfold_accept_queue{socket=\"0\",address=\"127.0.0.1:80\"}"), "7");
+        assert_eq!(*value("tenfold_accept_overflows_total"), "5");
+        assert!(!samples.contains_key("tenfold_accept_drops_total"), "what is not known is left out");
         assert_eq!(*value("tenfold_accept_queue_max{socket=\"0\",address=\"127.0.0.1:80\"}"), "1024");
         let cpu = "tenfold_worker_cpu_seconds_total{slot=\"0\",group=\"worker\",pid=\"9\"}";
         assert_eq!(*value(cpu), "1.5");

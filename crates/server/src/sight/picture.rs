@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tenfold_scoreboard::{AccountReading, Cause, HistogramReading, Scoreboard, Slot, Stage, State, now_ns};
 
 use super::advice::{Situation, advice};
+use super::overflows::Overflows;
 use crate::lane::{Lane, Placement};
 use crate::models;
 use crate::settings::Settings;
@@ -43,6 +44,9 @@ impl Picture {
         status.insert("sight".into(), self.settings.sight.as_str().into());
         status.insert("limits".into(), self.limits());
         status.insert("counters".into(), self.counters());
+        let overflows = Overflows::read();
+        status.insert("accept_overflows".into(), overflows.map(|it| it.overflows).into());
+        status.insert("accept_drops".into(), overflows.map(|it| it.drops).into());
         status.insert("in_flight".into(), requests.len().into());
         let listed = requests.iter().take(LISTED_MAX);
         status

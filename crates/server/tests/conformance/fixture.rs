@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tenfold_runtime::ProcessShare;
 use tenfold_scoreboard::{Table, TableConfig};
 use tenfold_server::{
-    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Query, Result, Settings, StatusCode,
-    serve, upgrade_to,
+    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Priority, Query, Result, Settings,
+    StatusCode, serve, upgrade_to,
 };
 
 use crate::service_apps;
@@ -46,7 +46,9 @@ fn app() -> App {
     let patient = Lane::default()
         .wait(Duration::from_secs(60))
         .target(Duration::from_secs(6))
-        .interval(Duration::from_secs(60));
+        .interval(Duration::from_secs(60))
+        // Cases hold as many handlers as there are by bodies that do not come.
+        .uploads(usize::MAX);
     // Made here, before any process is forked, so all of them have the same one.
     let table = Table::new(TableConfig { rows: 100, ..TableConfig::default() }).expect("there is memory");
     let app = App::new()
@@ -123,11 +125,27 @@ fn lanes(app: App) -> App {
     app.lane("narrow", Lane::pool(1).queue(1).wait(Duration::from_secs(60)), |routes| {
         routes
             .post("/narrow/hold", hold)
+            .post("/narrow/collect", |body: Bytes| body.len().to_string())
             .get("/narrow/hello", || "narrow")
             .get("/narrow/hasty", (|| "narrow").timeout(Duration::from_millis(100)))
     })
     .lane("brief", Lane::pool(1).queue(8).wait(Duration::from_millis(150)), |routes| {
         routes.post("/brief/hold", hold).get("/brief/hello", || "brief")
+    })
+    .lane("shared", Lane::pool(4).wait(Duration::from_secs(60)), |routes| {
+        routes
+            .post("/shared/hold", hold)
+            .post("/shared/count", |body: Body| count(body))
+            .post("/shared/ahead", (|body: Body| count(body)).body_ahead_bytes_max(100))
+            .get("/shared/hello", || "shared")
+    })
+    .lane("classes", Lane::pool(4).queue(8).wait(Duration::from_secs(60)).uploads(4), |routes| {
+        routes
+            .post("/classes/hold", hold)
+            .get("/classes/hello", || "normal")
+            .post("/classes/background/hold", hold.priority(Priority::Background))
+            .get("/classes/background/hello", (|| "background").priority(Priority::Background))
+            .post("/classes/critical/hold", hold.priority(Priority::Critical))
     })
     .lane("overload", Lane::default().at_once(2).queue(512).wait(Duration::from_millis(400)), |routes| {
         routes.get("/overload/work", async || {

@@ -16,6 +16,8 @@ behaviours![
     health_is_answered_when_every_handler_is_busy only |variant| {
         variant.connections_at_once() > variant.handlers_at_once()
     },
+    background_leaves_places_to_others only |variant| variant.serves_many(),
+    what_is_important_goes_first_and_background_is_refused_first only |variant| variant.serves_many(),
     a_client_that_gives_up_in_the_line_frees_its_place only |variant| variant.serves_many(),
     requests_one_after_another_never_overflow,
 ];
@@ -97,6 +99,50 @@ fn health_is_answered_when_every_handler_is_busy(variant: &'static Variant) {
     held.iter_mut().for_each(Held::wait_until_it_runs);
     variant.server().client().get("/health").expect_text(200, "up");
     held.into_iter().for_each(|held| drop(held.release()));
+}
+
+/// Three of four places.
+fn background_leaves_places_to_others(variant: &'static Variant) {
+    let server = variant.server();
+    let held: Vec<Held> = (0..3).map(|_| Held::begin(server, "/classes/background/hold")).collect();
+    let mut waiting = server.client();
+    waiting.send_get("/classes/background/hello");
+    for _ in 0..20 {
+        server.client().get("/classes/hello").expect_text(200, "normal");
+    }
+    assert!(waiting.is_quiet(), "it has the place that is for others");
+    held.into_iter().for_each(|held| drop(held.release()));
+    waiting.read_response().expect_text(200, "background");
+}
+
+/// How many have their answer, or a part of it.
+fn heard(clients: &mut [Client]) -> usize {
+    clients.iter_mut().map(Client::is_quiet).filter(|is_quiet| !is_quiet).count()
+}
+
+fn what_is_important_goes_first_and_background_is_refused_first(variant: &'static Variant) {
+    let server = variant.server();
+    let mut running: Vec<Held> = (0..4).map(|_| Held::begin(server, "/classes/hold")).collect();
+    // The line has room for eight, and a refusal says that it is full.
+    let mut normal: Vec<Client> = (0..9).map(|_| server.client()).collect();
+    normal.iter_mut().for_each(|client| {
+        client.send_get("/classes/hello");
+    });
+    wait_until("one of nine is refused", || (heard(&mut normal) == 1).then_some(()));
+    server.client().get("/classes/background/hello").expect(503);
+    // For what is critical it is a quarter longer.
+    let mut critical: Vec<Held> = (0..3).map(|_| Held::send(server, "/classes/critical/hold")).collect();
+    let refused = wait_until("one of three is refused", || {
+        critical.iter_mut().position(|held| !held.client().is_quiet())
+    });
+    critical.swap_remove(refused).into_client().read_response().expect(503);
+    running.drain(..2).for_each(|held| drop(held.release()));
+    critical.iter_mut().for_each(Held::wait_until_it_runs);
+    assert_eq!(heard(&mut normal), 1, "they came before and have to wait still");
+    critical.into_iter().chain(running).for_each(|held| drop(held.release()));
+    let mut statuses: Vec<u16> = normal.into_iter().map(|mut client| client.read_response().status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 200, 200, 200, 200, 200, 200, 503]);
 }
 
 fn a_client_that_gives_up_in_the_line_frees_its_place(variant: &'static Variant) {

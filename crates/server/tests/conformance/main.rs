@@ -36,6 +36,7 @@ mod head;
 mod limits;
 mod malformed;
 mod slow_client;
+mod slow_crowd;
 
 mod client_gone;
 mod half_close;
@@ -117,6 +118,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         limits::behaviours(),
         malformed::behaviours(),
         slow_client::behaviours(),
+        slow_crowd::behaviours(),
         client_gone::behaviours(),
         half_close::behaviours(),
         bodies::behaviours(),

@@ -7,7 +7,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -21,6 +21,8 @@ use crate::variant::Variant;
 behaviours![
     a_sleep_is_waiting_and_a_computation_is_running,
     the_wait_for_a_place_in_a_lane_is_queueing only |variant| variant.serves_many(),
+    the_time_in_a_trusted_proxy_is_queueing,
+    connections_that_the_kernel_turned_away_are_counted,
     a_request_in_flight_shows_what_it_waits_for,
     a_body_that_does_not_come_is_a_wait_for_the_client,
     requests_of_a_killed_worker_are_in_flight_no_more,
@@ -40,6 +42,11 @@ struct Watched {
 impl Watched {
     #[track_caller]
     fn start(variant: &'static Variant, sight: &str) -> Watched {
+        Watched::start_with(variant, sight, "")
+    }
+
+    #[track_caller]
+    fn start_with(variant: &'static Variant, sight: &str, limits: &str) -> Watched {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("tenfold-sight-{}-{number}", std::process::id()));
@@ -47,7 +54,7 @@ impl Watched {
             "sight = '{sight}'\nscoreboard_file = '{0}'\nstatus = 'unix:{0}.status'\ncontrol = '{0}.control'",
             file.display()
         );
-        let server = variant.start(&settings, "");
+        let server = variant.start(&settings, limits);
         let board = Scoreboard::open(&file).expect("the server has made its board");
         Watched { server, board, file }
     }
@@ -167,6 +174,67 @@ fn the_wait_for_a_place_in_a_lane_is_queueing(variant: &'static Variant) {
     assert!(passed.stage_ns(Stage::Queue) >= at_least, "{passed:?}");
     assert!(passed.wait_ns(Cause::Client) >= at_least, "{passed:?}");
     assert!(passed.queue().quantile(1.0) >= Some(at_least), "{passed:?}");
+}
+
+/// `X-Request-Start` of a request that began elsewhere so many milliseconds ago, or is to begin.
+fn begun(ago_ms: i64) -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_millis() as i64;
+    let at = now - ago_ms;
+    format!(
+        "GET /sleep/1 HTTP/1.1\r\nHost: test\r\nX-Request-Start: t={}.{:03}\r\n\r\n",
+        at / 1000,
+        at % 1000
+    )
+}
+
+fn the_time_in_a_trusted_proxy_is_queueing(variant: &'static Variant) {
+    let limits = "request_start_from = ['10.0.0.0/8', '127.0.0.1']\nrequest_timeout_secs = 20";
+    let watched = Watched::start_with(variant, "on", limits);
+    let mut client = watched.server.client();
+    let before = watched.board.times();
+    client.send(begun(5_000)).read_response().expect(200);
+    let passed = watched.passed(&before, 1);
+    let queued = passed.stage_ns(Stage::Queue);
+    assert!(queued >= 5_000_000_000 && passed.total_ns() >= queued, "{passed:?}");
+    assert!(passed.queue().quantile(0.5) >= Some(5_000_000_000), "{passed:?}");
+    // What cannot be is no time at all.
+    let before = watched.board.times();
+    for ago_ms in [-5_000, 300_000] {
+        client.send(begun(ago_ms)).read_response().expect(200);
+    }
+    let passed = watched.passed(&before, 2);
+    assert!(passed.stage_ns(Stage::Queue) < 5_000_000_000, "{passed:?}");
+    // The request's time-outs have begun with it, too: it is late for this one's, and would be killed for the hard one's.
+    client.send(begun(30_000)).read_response().expect(504);
+    client.send(begun(0)).read_response().expect(200);
+
+    let stranger = Watched::start_with(variant, "on", "request_start_from = ['10.0.0.0/8', 'unix']");
+    let before = stranger.board.times();
+    stranger.server.client().send(begun(5_000)).read_response().expect(200);
+    assert!(stranger.passed(&before, 1).stage_ns(Stage::Queue) < 5_000_000_000);
+}
+
+fn connections_that_the_kernel_turned_away_are_counted(variant: &'static Variant) {
+    let watched = Watched::start(variant, "on");
+    let count = |status: &Value| status["accept_overflows"].as_u64().expect("this kernel tells");
+    let before = count(&watched.status());
+    // They are counted for the whole machine, so any full queue will do: this one has room for two.
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let full =
+        rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&full, &address).unwrap();
+    rustix::net::listen(&full, 1).unwrap();
+    let full = std::net::TcpListener::from(full);
+    let target = full.local_addr().unwrap();
+    let clients: Vec<_> =
+        (0..8).map(|_| std::net::TcpStream::connect_timeout(&target, Duration::from_millis(50))).collect();
+    assert!(clients.iter().any(Result::is_err), "none was turned away");
+    let status = watched.status();
+    assert!(count(&status) > before, "{status}");
+    assert!(status["accept_drops"].as_u64() >= Some(count(&status)), "{status}");
+    let metrics = watched.page("/metrics");
+    let shown = metrics.lines().find_map(|line| line.strip_prefix("tenfold_accept_overflows_total "));
+    assert!(shown.and_then(|count| count.parse().ok()) >= Some(count(&status)), "{metrics}");
 }
 
 fn a_request_in_flight_shows_what_it_waits_for(variant: &'static Variant) {

@@ -11,6 +11,8 @@ behaviours![
     term_ends_an_idle_server,
     requests_in_flight_are_answered_after_term,
     idle_connections_are_closed_after_term only |variant| variant.serves_many(),
+    a_request_that_is_on_its_way_finds_its_connection_open only |variant| variant.serves_many(),
+    who_waits_in_the_kernels_queue_is_served_before_the_end only |variant| !variant.facts().evented,
     nobody_is_served_after_the_end,
     term_with_a_request_that_never_ends_is_bounded,
     int_does_not_wait_for_requests,
@@ -56,6 +58,45 @@ fn idle_connections_are_closed_after_term(variant: &'static Variant) {
     // They need not wait for the one that is busy.
     idle.iter_mut().for_each(Client::expect_end);
     held.release();
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+/// The race of keep-alive: a client sends just when the server closes, and may not repeat what is no GET. So idle connections
+/// have a grace, and a client that uses it does not keep the server up: its answer is the last one.
+fn a_request_that_is_on_its_way_finds_its_connection_open(variant: &'static Variant) {
+    let mut server = variant.start("keepalive_min_grace_secs = 10.0", "");
+    let mut kept = server.client();
+    kept.get("/hello").expect(200);
+    let mut unused = server.client();
+    let mut other = server.client();
+    // It came last, so the others are accepted: who comes after the word is refused, or waits until the end.
+    other.get("/hello").expect(200);
+    let held = Held::begin(&server, "/hold");
+    server.signal(Signal::TERM);
+    // An answer that closes is the sign that the worker has heard of it.
+    wait_until("answers are the last ones", || {
+        let response = other.get("/hello").expect(200);
+        if response.closes() { Some(()) } else { None }
+    });
+    assert!(kept.post("/collect", "abc").expect_text(200, "3").closes());
+    kept.expect_end();
+    assert!(unused.post("/collect", "abcd").expect_text(200, "4").closes());
+    unused.expect_end();
+    held.release();
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+fn who_waits_in_the_kernels_queue_is_served_before_the_end(variant: &'static Variant) {
+    let threads = if variant.name() == "serial" { "" } else { "threads = 1" };
+    let mut server = variant.start(&format!("keepalive_min_grace_secs = 10.0\n{threads}"), "");
+    let held = Held::begin(&server, "/hold");
+    let mut waiting: Vec<Client> = (0..10).map(|_| server.client()).collect();
+    waiting.iter_mut().for_each(|client| drop_ref(client.send_get("/users/1")));
+    server.signal(Signal::TERM);
+    server.wait_for_log("stopping");
+    held.release();
+    // Each closes when it has its answer: a thread waits for that for a while, and there is only one.
+    waiting.into_iter().for_each(|mut client| drop(client.read_response().expect_text(200, "user 1")));
     assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
 }
 

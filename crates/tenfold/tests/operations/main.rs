@@ -9,6 +9,7 @@ mod clock;
 mod commands;
 mod deaths;
 mod page;
+mod pitfalls;
 mod service_manager;
 mod site;
 mod stuck;

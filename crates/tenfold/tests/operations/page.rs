@@ -58,6 +58,28 @@ fn every_command_of_the_table_is_shown() {
     assert!(count >= 10, "the table was found");
 }
 
+/// The table of failures names tests; one that was renamed or is gone would guard nothing.
+#[test]
+fn every_test_that_the_page_names_is_there() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let folders = [format!("{root}/server/tests/conformance"), format!("{root}/tenfold/tests/operations")];
+    let section = PAGE.split("## Known failures").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let named: Vec<(&str, &str)> = section
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter_map(|quoted| quoted.rsplit(' ').next()?.split_once("::"))
+        .collect();
+    assert!(named.len() >= 20, "{named:?}");
+    for (module, name) in named {
+        let is_there = folders.iter().any(|folder| {
+            let source = std::fs::read_to_string(format!("{folder}/{module}.rs")).unwrap_or_default();
+            source.contains(&format!("fn {name}("))
+        });
+        assert!(is_there, "the page names {module}::{name}, which is no test");
+    }
+}
+
 /// The page's two pictures: the text of `top --once`, and the screen.
 #[test]
 fn the_page_about_sight_shows_what_top_prints_while_workers_are_stopped() {
