@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tenfold_jobs::nats_codec::{Operation, parse};
+use tenfold_client::nats::codec::{Operation, parse};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut rest = bytes;

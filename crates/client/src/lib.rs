@@ -36,6 +36,9 @@ pub mod redis;
 #[cfg(feature = "mysql")]
 pub mod mysql;
 
+#[cfg(feature = "nats")]
+pub mod nats;
+
 #[cfg(feature = "tarantool")]
 pub mod tarantool;
 

@@ -67,7 +67,3 @@ pub use place::DEFAULT_FILE;
 pub use queue::{OnFull, Queue, Workers};
 pub use user_tx::UserTx;
 pub use wire::{Ask, Misfire};
-
-/// For the fuzzer alone.
-#[doc(hidden)]
-pub use store::nats::codec as nats_codec;

@@ -44,8 +44,8 @@ pub trait AppRooms {
     /// Sets the rule of some rooms; of several that match, the first counts.
     fn room(self, rule: Rule) -> App;
 
-    /// Keeps the rooms in a Redis or Valkey (`redis://host:port`), where the settings name none: the same rooms on all machines
-    /// that name it. Default: in the memory of this machine's keeper.
+    /// Keeps the rooms in a Redis or Valkey (`redis://host:port`) or in NATS with JetStream (`nats://host:port`), where the settings
+    /// name none: the same rooms on all machines that name it. Default: in the memory of this machine's keeper.
     fn rooms_in(self, url: &str) -> App;
 
     /// Serves the rooms that rules name under this path, over WebSocket, server-sent events and long-poll, with a client for

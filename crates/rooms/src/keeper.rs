@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
 
-use self::hub::{Hub, Local, Out, Redis};
+use self::hub::{Hub, Local, Nats, Out, Redis, Remote, Source};
 use crate::link::Link;
 use crate::pump::address;
 use crate::rule::Rules;
@@ -52,9 +52,18 @@ pub(crate) fn group(name: String, rules: Rules, engine: Option<String>) -> Group
 
 /// Refuses what is no engine, before anything is started.
 pub(crate) fn check_engine(url: &str) -> Result<(), String> {
+    source(url).map(drop)
+}
+
+/// The server that a URL names; nobody connects yet.
+fn source(url: &str) -> Result<Box<dyn Source>, String> {
     match url.split_once("://") {
-        Some(("redis" | "rediss" | "unix" | "redis+unix", _)) => Redis::check(url),
-        _ => Err(format!("rooms = {url:?}: expected redis://host:port")),
+        Some(("redis" | "rediss" | "unix" | "redis+unix", _)) => {
+            let redis = Redis::new(url).map_err(|error| format!("rooms = {url:?}: {error}"))?;
+            Ok(Box::new(redis))
+        }
+        Some(("nats", _)) => Ok(Box::new(Nats::new(url)?)),
+        _ => Err(format!("rooms = {url:?}: expected redis://host:port or nats://host:port")),
     }
 }
 
@@ -81,7 +90,7 @@ fn run(
     listener.set_nonblocking(true).map_err(|error| error.to_string())?;
     let mut hub: Box<dyn Hub> = match engine {
         None => Box::new(Local::new(rules.clone())),
-        Some(url) => Box::new(Redis::start(url, rules.clone())?),
+        Some(url) => Box::new(Remote::start(source(url)?, rules.clone())?),
     };
     if let Err(error) = take_over(older, name, &mut *hub)
         && !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)

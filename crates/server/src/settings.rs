@@ -95,8 +95,8 @@ pub struct Settings {
     /// Where jobs are kept: a file, by default `jobs.db`, beside which its keeper listens; or the address of an engine that
     /// several machines share, as `redis://host:6379?prefix=shop` (docs/jobs.md).
     pub jobs: Option<String>,
-    /// Where rooms are kept: `redis://host:port`, the same for all machines of a service; default in the memory of this
-    /// machine's keeper.
+    /// Where rooms are kept: `redis://host:port` or `nats://host:port`, the same for all machines of a service; default in the
+    /// memory of this machine's keeper.
     pub rooms: Option<String>,
     /// Addresses of the app's TCP and UDP services by their names, instead of those that the app says.
     pub services: BTreeMap<String, String>,

@@ -16,18 +16,14 @@
 //! no order by key, no batches, and no way to ask for a job by its id, and what is said about a queue has to mean the same
 //! everywhere.
 
-pub mod codec;
-mod connection;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tenfold_client::Error;
+use tenfold_client::nats::{Connection, Expected, Login};
 
-use self::connection::{Connection, Login};
 use super::engine::{EngineError, Notice};
 use super::shared::{Log, Next};
 use crate::backoff::random;
@@ -44,13 +40,8 @@ const ENTRIES_LEFT: u64 = 1_000;
 /// First server that can be asked for the next message of a subject.
 const VERSION_MIN: (u32, u32) = (2, 9);
 
-/// The server's words for an expectation that is wrong, and for a message that is not there
-/// (nats-server, server/errors.json).
-const WRONG_LAST: i64 = 10_071;
-const WRONG_LAST_CONSTANT: i64 = 10_164;
-const NOT_FOUND: i64 = 10_037;
-/// The server, or the account, has no room for a stream.
-const NO_STORAGE: [i64; 3] = [10_047, 10_028, 10_002];
+/// The server, or the account, has no room for a stream (nats-server, server/errors.json).
+const NO_STORAGE: [&str; 3] = ["10047", "10028", "10002"];
 
 pub(crate) type Listener = Arc<dyn Fn(Notice) + Send + Sync>;
 
@@ -79,7 +70,7 @@ impl NatsLog {
     /// # Errors
     /// One line: the address is none.
     pub(crate) fn new(settings: EngineSettings, listener: Listener) -> Result<NatsLog, String> {
-        let login = Login::parse(&settings.url)?;
+        let login = Login::parse(&settings.url).map_err(|error| format!("jobs: {error}"))?;
         Ok(NatsLog { settings, login, listener, session: None })
     }
 
@@ -136,23 +127,21 @@ impl NatsLog {
             config(&image, &self.subject("image.>"), bytes_max, 1),
         ] {
             let name = config["name"].as_str().unwrap_or_default().to_owned();
-            let made = api(connection, &format!("STREAM.CREATE.{name}"), &config)?;
-            // One that is there may have been made with other words, by a person.
-            let there = match made.get("error") {
-                Some(_) => api(connection, &format!("STREAM.INFO.{name}"), &json!({}))?,
-                None => made.clone(),
+            let there = match connection.api(&format!("STREAM.CREATE.{name}"), &config) {
+                Err(Error::Rejected { code, message }) if NO_STORAGE.contains(&code.as_str()) => {
+                    return Err(EngineError::Unfit(format!(
+                        "{} has no room for two streams of {} MiB: {message} ({code}); `stream_mib` in the jobs' address asks for less",
+                        self.settings.shown(),
+                        self.settings.stream_mib,
+                    )));
+                }
+                // One that is there may have been made with other words, by a person.
+                Err(made @ Error::Rejected { .. }) => {
+                    let there = connection.api(&format!("STREAM.INFO.{name}"), &json!({}));
+                    there.map_err(|_| EngineError::Gone(format!("the stream {name}: {made}")))?
+                }
+                made => made.map_err(failed)?,
             };
-            if NO_STORAGE.contains(&made["error"]["err_code"].as_i64().unwrap_or(0)) {
-                return Err(EngineError::Unfit(format!(
-                    "{} has no room for two streams of {} MiB: {}; `stream_mib` in the jobs' address asks for less",
-                    self.settings.shown(),
-                    self.settings.stream_mib,
-                    described(&made)
-                )));
-            }
-            if there.get("error").is_some() {
-                return Err(EngineError::Gone(format!("the stream {name}: {}", described(&made))));
-            }
             let said = &there["config"];
             let is_lazier = storage == "file" && said["storage"] != "file";
             if is_lazier || said["discard"] != "new" || said["retention"] != "limits" {
@@ -173,8 +162,8 @@ impl NatsLog {
         news: Arc<AtomicBool>,
         over: Arc<AtomicBool>,
     ) -> Result<(), EngineError> {
-        let mut connection = Connection::open(&self.login, Instant::now() + ANSWER_MAX)?;
-        connection.subscribe(&self.subject("log"))?;
+        let mut connection = Connection::open(&self.login, ANSWER_MAX).map_err(failed)?;
+        connection.subscribe(&self.subject("log")).map_err(failed)?;
         let listener = self.listener.clone();
         let run = move || {
             while !over.load(Ordering::Acquire) {
@@ -205,39 +194,16 @@ impl NatsLog {
     fn publish(
         &mut self,
         subject: &str,
-        expected: Option<(&str, u64)>,
+        expected: Expected,
         payload: &[u8],
     ) -> Result<Option<u64>, EngineError> {
-        let headers: Vec<(&str, String)> =
-            expected.iter().map(|(name, number)| (*name, number.to_string())).collect();
-        let connection = &mut self.session()?.connection;
-        let reply = connection.request(subject, &headers, payload, Instant::now() + ANSWER_MAX)?;
-        let reply = json_of(&reply.payload)?;
-        if let Some(error) = reply.get("error") {
-            return match error["err_code"].as_i64() {
-                Some(WRONG_LAST | WRONG_LAST_CONSTANT) => Ok(None),
-                _ => Err(EngineError::Gone(described(&reply))),
-            };
-        }
-        match reply["seq"].as_u64() {
-            Some(number) => Ok(Some(number)),
-            None => Err(EngineError::Gone("an acknowledgement without a number".into())),
-        }
+        self.session()?.connection.append(subject, expected, payload).map_err(failed)
     }
 
     /// A stored message: its number and its bytes.
     fn stored(&mut self, stream: &str, which: &Value) -> Result<Option<(u64, Vec<u8>)>, EngineError> {
-        let reply = api(&mut self.session()?.connection, &format!("STREAM.MSG.GET.{stream}"), which)?;
-        if let Some(error) = reply.get("error") {
-            return match error["err_code"].as_i64() {
-                Some(NOT_FOUND) => Ok(None),
-                _ => Err(EngineError::Gone(described(&reply))),
-            };
-        }
-        let message = &reply["message"];
-        let bytes = STANDARD.decode(message["data"].as_str().unwrap_or_default());
-        let bytes = bytes.map_err(|error| EngineError::Gone(format!("a stored message: {error}")))?;
-        Ok(Some((message["seq"].as_u64().unwrap_or(0), bytes)))
+        let kept = self.session()?.connection.kept(stream, which).map_err(failed)?;
+        Ok(kept.map(|kept| (kept.number, kept.payload)))
     }
 
     /// Removes the messages before this one. Where there are none, it must not be asked for: a server takes the number 1 for no
@@ -251,11 +217,7 @@ impl NatsLog {
 
     fn purge(&mut self, stream: &str, which: &Value) -> Result<(), EngineError> {
         let connection = &mut self.session()?.connection;
-        let reply = api(connection, &format!("STREAM.PURGE.{stream}"), which)?;
-        match reply.get("error") {
-            Some(_) => Err(EngineError::Gone(described(&reply))),
-            None => Ok(()),
-        }
+        connection.api(&format!("STREAM.PURGE.{stream}"), which).map(drop).map_err(failed)
     }
 
     /// The number of the message that says which image counts, and what it says.
@@ -276,14 +238,14 @@ impl NatsLog {
         let (piece, mut first, mut pieces) = (self.piece()?, None, 0);
         for bytes in image.chunks(piece) {
             let subject = self.subject(&format!("image.{name}.{pieces}"));
-            let number = self.publish(&subject, None, bytes)?;
+            let number = self.publish(&subject, Expected::Anything, bytes)?;
             first = first.or(number);
             pieces += 1;
         }
         let subject = self.subject("image.done");
-        let expected = ("Nats-Expected-Last-Subject-Sequence", mark.map_or(0, |(number, _)| number));
+        let expected = Expected::LastOfSubject(mark.map_or(0, |(number, _)| number));
         let body = json!({ "tip": tip, "name": name, "pieces": pieces }).to_string();
-        Ok(self.publish(&subject, Some(expected), body.as_bytes())?.and(first))
+        Ok(self.publish(&subject, expected, body.as_bytes())?.and(first))
     }
 
     /// Most bytes of a message of ours: it comes back in base64, in a message of the server's.
@@ -296,7 +258,7 @@ impl NatsLog {
 impl Log for NatsLog {
     fn connect(&mut self, writer: u64) -> Result<(), EngineError> {
         self.session = None;
-        let mut connection = Connection::open(&self.login, Instant::now() + ANSWER_MAX)?;
+        let mut connection = Connection::open(&self.login, ANSWER_MAX).map_err(failed)?;
         self.check(&connection)?;
         self.make_streams(&mut connection)?;
         let (has_news, is_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
@@ -315,10 +277,10 @@ impl Log for NatsLog {
             message.extend_from_slice(bytes);
             // A stream that has never had a message is one without a last message of the subject.
             let expected = match tip {
-                0 => ("Nats-Expected-Last-Subject-Sequence", 0),
-                tip => ("Nats-Expected-Last-Sequence", tip),
+                0 => Expected::LastOfSubject(0),
+                tip => Expected::Last(tip),
             };
-            match self.publish(&subject, Some(expected), &message)? {
+            match self.publish(&subject, expected, &message)? {
                 Some(number) => tip = number,
                 None => return Ok(None),
             }
@@ -399,22 +361,19 @@ fn split(message: &[u8]) -> Option<(bool, u64, &[u8])> {
     Some((*kind == 1, u64::from_le_bytes(*writer), bytes))
 }
 
-/// A request to JetStream.
-fn api(connection: &mut Connection, what: &str, body: &Value) -> Result<Value, EngineError> {
-    let subject = format!("$JS.API.{what}");
-    let body = body.to_string();
-    let reply = connection.request(&subject, &[], body.as_bytes(), Instant::now() + ANSWER_MAX)?;
-    json_of(&reply.payload)
-}
-
 fn json_of(bytes: &[u8]) -> Result<Value, EngineError> {
     serde_json::from_slice(bytes)
         .map_err(|error| EngineError::Gone(format!("an answer that is no JSON: {error}")))
 }
 
-fn described(reply: &Value) -> String {
-    let error = &reply["error"];
-    format!("{} ({})", error["description"].as_str().unwrap_or("it refuses"), error["err_code"])
+/// What a person has to change is told from what may pass by itself.
+fn failed(error: Error) -> EngineError {
+    match error {
+        Error::Rejected { code, message } if code == "authorization" || code == "tls" => {
+            EngineError::Unfit(message)
+        }
+        error => super::redis::gone(error),
+    }
 }
 
 #[cfg(test)]

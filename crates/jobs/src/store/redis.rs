@@ -170,7 +170,7 @@ impl Drop for RedisEngine {
     }
 }
 
-fn gone(error: tenfold_client::Error) -> EngineError {
+pub(super) fn gone(error: tenfold_client::Error) -> EngineError {
     let mut text = error.to_string();
     let mut link = std::error::Error::source(&error);
     while let Some(cause) = link {

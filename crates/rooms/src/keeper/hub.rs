@@ -2,17 +2,17 @@
 //!
 //! ```text
 //!   local   this process does: the rooms of one machine
-//!   redis   a Redis or Valkey does: the rooms of all machines that name it; each keeper has copies of those it hears
+//!   remote  a Redis, Valkey or NATS does: the rooms of all machines that name it; each keeper has copies of those it hears
 //! ```
 
 mod local;
-mod redis;
+mod remote;
 
 use std::os::fd::BorrowedFd;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 pub(super) use self::local::Local;
-pub(super) use self::redis::Redis;
+pub(super) use self::remote::{Nats, Redis, Remote, Source};
 use crate::wire::{Reply, Request, Snapshot};
 
 /// What is to be said to which worker.

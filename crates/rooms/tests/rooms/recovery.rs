@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use tenfold_testkit::services::Redis;
+use tenfold_client::nats::{Connection, Login};
+use tenfold_testkit::services::{Nats, Redis};
 use tenfold_testkit::{Case, Signal, WsClient, signal_process, wait_until};
 
 use crate::site::Site;
@@ -20,7 +21,16 @@ pub(crate) fn cases() -> Vec<Case> {
             drops("thread", vec![three("thread", "")])
         }),
         Case::new("redis::no_message_is_lost_silently_over_three_instances", over_redis),
-        Case::new("redis::instances_know_each_others_members", presence_over_redis),
+        Case::new("nats::no_message_is_lost_silently_over_three_instances", over_nats),
+        Case::new("redis::instances_know_each_others_members", || {
+            let Some(redis) = Redis::start() else { return };
+            presence_over(&redis.url());
+        }),
+        Case::new("nats::instances_know_each_others_members", || {
+            let Some(nats) = Nats::start() else { return };
+            presence_over(&nats.url());
+        }),
+        Case::new("nats::a_pause_a_restart_and_a_lost_stream_are_no_silent_loss", paused_nats),
         Case::new("redis::a_pause_of_the_engine_loses_nothing", paused_engine),
         Case::new("a_killed_workers_members_are_gone_at_once", killed),
         Case::new("a_keepers_death_is_a_reset_for_everybody", keeper_dies),
@@ -184,9 +194,14 @@ fn over_redis() {
     drops("redis", (0..3).map(|_| three("fiber", &settings)).collect());
 }
 
-fn presence_over_redis() {
-    let Some(redis) = Redis::start() else { return };
-    let settings = format!("rooms = '{}'", redis.url());
+fn over_nats() {
+    let Some(nats) = Nats::start() else { return };
+    let settings = format!("rooms = '{}'", nats.url());
+    drops("nats", (0..3).map(|_| three("fiber", &settings)).collect());
+}
+
+fn presence_over(url: &str) {
+    let settings = format!("rooms = '{url}'");
     let mut sites: Vec<Site> = (0..3).map(|_| Site::start("fiber", &settings)).collect();
     let mut watcher = sites[0].rooms();
     watcher.join("open:p", None);
@@ -217,29 +232,69 @@ fn paused_engine() {
     assert_eq!(ws.join("quiet:z", None)["joined"], true);
     site.publish("quiet:z?count=2");
     redis.pause();
-    // Nobody knows whether this one has a place, and the publisher is told so.
-    let unsure = site.client().post("/publish/quiet:z", "");
-    assert_eq!(unsure.status, 503);
+    refuses(&site);
     redis.resume();
+    works_again(&site, 2);
+    assert_eq!(hear(&mut ws, 4).resets, 0);
+    // One that was restarted, without a word on disk, counts anew: everybody is told.
+    redis.kill();
+    redis.restart();
+    works_again(&site, 1);
+    assert!(ws.json_with("reset")["pos"].is_string());
+}
+
+/// NATS keeps histories on disk: a restart is like a pause.
+fn paused_nats() {
+    let Some(nats) = Nats::start() else { return };
+    let site = Site::start("fiber", &format!("rooms = '{}'", nats.url()));
+    let mut ws = site.rooms();
+    assert_eq!(ws.join("quiet:z", None)["joined"], true);
+    site.publish("quiet:z?count=2");
+    nats.pause();
+    refuses(&site);
+    nats.resume();
+    works_again(&site, 2);
+    let heard = hear(&mut ws, 4);
+    assert_eq!(heard.resets, 0);
+    let position = format!("{}:{}", heard.epoch, heard.last);
+    nats.kill();
+    refuses(&site);
+    nats.restart();
+    works_again(&site, 1);
+    let mut again = site.rooms();
+    assert_eq!(again.join("quiet:z", Some(&position))["recovered"], true, "the epoch is the same");
+    // All of it is lost: everybody is told.
+    let login = Login::parse(&nats.url()).unwrap();
+    let mut admin = Connection::open(&login, Duration::from_secs(5)).unwrap();
+    admin.api("STREAM.DELETE.TENFOLD_ROOMS_main", &json!({})).unwrap();
+    works_again(&site, 1);
+    for client in [&mut ws, &mut again] {
+        assert!(client.json_with("reset")["pos"].is_string());
+    }
+}
+
+/// Nobody knows whether this one has a place, and the publisher is told so.
+fn refuses(site: &Site) {
+    assert_eq!(site.client().post("/publish/quiet:z", "").status, 503);
+}
+
+fn works_again(site: &Site, count: u32) {
     wait_until("the engine answers again", || {
-        (site.client().post("/publish/quiet:z?count=2", "").status == 200).then_some(())
+        (site.client().post(&format!("/publish/quiet:z?count={count}"), "").status == 200).then_some(())
     });
+}
+
+/// Hears so many messages.
+fn hear(ws: &mut WsClient, messages: usize) -> Heard {
     let mut heard = Heard::default();
-    while heard.messages < 4 {
+    while heard.messages < messages {
         let json = ws.json();
         if heard.epoch.is_empty() {
             heard.epoch = json["pos"].as_str().unwrap().split_once(':').unwrap().0.to_owned();
         }
         heard.take(&json);
     }
-    assert_eq!(heard.resets, 0);
-    // One that was restarted, without a word on disk, counts anew: everybody is told.
-    redis.kill();
-    redis.restart();
-    wait_until("the engine answers again", || {
-        (site.client().post("/publish/quiet:z", "").status == 200).then_some(())
-    });
-    assert!(ws.json_with("reset")["pos"].is_string());
+    heard
 }
 
 fn killed() {

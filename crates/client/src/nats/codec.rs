@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   server → client   INFO {…} │ MSG subject sid [reply] bytes │ HMSG subject sid [reply] head total │ PING │ PONG │ +OK │ -ERR '…'
-//!   client → server   CONNECT {…} │ PUB │ HPUB │ SUB │ PING │ PONG
+//!   client → server   CONNECT {…} │ PUB │ HPUB │ SUB │ UNSUB │ PING │ PONG
 //! ```
 //!
 //! A control line ends in CR LF; a payload has its length said before it and CR LF behind it. `fuzz/fuzz_targets/nats_operation.rs`
@@ -127,6 +127,11 @@ pub fn put_subscribe(out: &mut Vec<u8>, subject: &str, sid: u64) {
     out.extend_from_slice(format!("SUB {subject} {sid}\r\n").as_bytes());
 }
 
+/// Appends an UNSUB.
+pub fn put_unsubscribe(out: &mut Vec<u8>, sid: u64) {
+    out.extend_from_slice(format!("UNSUB {sid}\r\n").as_bytes());
+}
+
 /// Appends a PUB, or an HPUB where there are headers. Subjects and headers are the program's own words: without blanks or ends of
 /// lines.
 pub fn put_publish(
@@ -248,6 +253,7 @@ mod tests {
         out.clear();
         put_publish(&mut out, "s", "r", &[], b"hi");
         put_subscribe(&mut out, "s.*", 1);
-        assert_eq!(out, b"PUB s r 2\r\nhi\r\nSUB s.* 1\r\n");
+        put_unsubscribe(&mut out, 1);
+        assert_eq!(out, b"PUB s r 2\r\nhi\r\nSUB s.* 1\r\nUNSUB 1\r\n");
     }
 }

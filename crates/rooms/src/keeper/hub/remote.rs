@@ -1,34 +1,41 @@
-//! `Redis`: the rooms of many machines, in a Redis or Valkey. It gives each message its place, by a script that is one step there;
-//! every keeper has copies of the rooms that its workers have members in, and hears of what comes by publish/subscribe.
+//! `Remote`: the rooms of many machines, in a server elsewhere, which gives each message its place. Every keeper has copies of the
+//! rooms that its workers have members in, and hears what comes.
 //!
 //! ```text
-//!   worker ─► keeper ─► out (thread) ─► script: offset + 1, history, PUBLISH ─┐
-//!   workers ◄─ keeper ◄─ in (thread) ◄─ SUBSCRIBE ◄───────────────────────────┘
+//!   worker ─► keeper ─► out (thread) ─► offset + 1, history, all may hear it ─┐
+//!   workers ◄─ keeper ◄─ in (thread) ◄────────────────────────────────────────┘
 //! ```
 //!
-//! Publish/subscribe of Redis loses what is published while a connection is down. That is seen: a message whose offset is not the
-//! next one, and a connection that was lost, have the history read again; what it does not have any more is a reset.
+//! What is heard may be lost, as while a connection is down. That is seen: a message whose offset is not the next one, and a
+//! connection that was lost, have the history read again; what it does not have any more is a reset.
 
+mod broker;
 mod engine;
-mod script;
+mod nats;
+mod redis;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(in crate::keeper) use self::broker::Source;
 use self::engine::{Command, Engine, Event};
+pub(in crate::keeper) use self::nats::Nats;
+pub(in crate::keeper) use self::redis::Redis;
 use super::{Hub, Out};
 use crate::position::Position;
 use crate::rule::{Rule, Rules};
-use crate::wire::{Ask, Draft, Reply, Request, Snapshot, Stored};
+use crate::wire::{Ask, Reply, Request, Snapshot, Stored};
 
+/// How long a call to the server may take.
+const CALL_MAX: Duration = Duration::from_secs(2);
 /// Questions that wait for their answers; further ones are refused.
 const CALLS_MAX: usize = 100_000;
 /// How often this keeper says that it lives, and looks for others that do not.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
 
-pub(in crate::keeper) struct Redis {
+pub(in crate::keeper) struct Remote {
     rules: Rules,
     engine: Engine,
     rooms: HashMap<String, Copy>,
@@ -52,17 +59,12 @@ struct Copy {
     early: VecDeque<(u64, Stored)>,
 }
 
-impl Redis {
-    /// Whether the URL can be understood.
-    pub(in crate::keeper) fn check(url: &str) -> Result<(), String> {
-        tenfold_client::redis::Client::new(url).map(drop).map_err(|error| format!("rooms = {url:?}: {error}"))
-    }
-
-    /// Starts the threads that talk to the engine; it need not be there yet.
-    pub(in crate::keeper) fn start(url: &str, rules: Rules) -> Result<Redis, String> {
-        Ok(Redis {
+impl Remote {
+    /// Starts the threads that talk to the server; it need not be there yet.
+    pub(in crate::keeper) fn start(source: Box<dyn Source>, rules: Rules) -> Result<Remote, String> {
+        Ok(Remote {
+            engine: Engine::start(source, rules.clone())?,
             rules,
-            engine: Engine::start(url)?,
             rooms: HashMap::new(),
             calls: HashMap::new(),
             next_token: 1,
@@ -152,6 +154,9 @@ impl Redis {
                 let reason = "the rooms' engine does not answer".to_owned();
                 self.answer(token, |call| Reply::Unavailable { call, reason }, out);
             }
+            Event::Refused { token, reason } => {
+                self.answer(token, |call| Reply::Refused { call, reason }, out);
+            }
             Event::Opened { room, snapshot } => self.opened(&room, snapshot, out),
             Event::Message { room, epoch, message } => self.message(&room, epoch, message, out),
             Event::Lost => self.lost(),
@@ -219,7 +224,7 @@ impl Redis {
     }
 }
 
-impl Hub for Redis {
+impl Hub for Remote {
     fn take(&mut self, worker: u64, request: Request, out: &mut Out) {
         match request {
             Request::Publish { call, room, draft } => {
@@ -277,7 +282,7 @@ impl Hub for Redis {
     }
 }
 
-impl Redis {
+impl Remote {
     /// The rooms that this keeper has copies of.
     fn list(&self) -> String {
         let rooms = self.rooms.iter().map(|(name, copy)| {
@@ -317,10 +322,4 @@ impl Copy {
         }
         Joined::Next
     }
-}
-
-/// What a draft becomes on its way: its kind, its key and its data, without a place.
-pub(super) fn draft_text(draft: &Draft) -> String {
-    let stored = Stored { offset: 0, kind: draft.kind, key: draft.key.clone(), data: draft.data.clone() };
-    serde_json::to_string(&stored).expect("a message can be JSON")
 }

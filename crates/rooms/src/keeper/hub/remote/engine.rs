@@ -1,4 +1,4 @@
-//! `Engine`: two threads of the keeper that wait for Redis, so that its loop does not.
+//! `Engine`: two threads of the keeper that wait for the server elsewhere, so that its loop does not.
 //!
 //! `out` does what it is told, one after the other; `in` hears what is published. A room is open when its subscription is known to
 //! be in force: a mark that `out` publishes has come back to `in`. Then the history is read, and nothing can be between the two.
@@ -11,23 +11,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::event::{EventfdFlags, eventfd};
-use tenfold_client::redis::{Client, Command as Call, Script, Subscription};
 
-use super::super::Epochs;
-use super::draft_text;
-use super::script::{PUBLISH, SNAPSHOT};
+use super::broker::{Broker, Ear, Outcome, Source, draft_text, parse};
 use crate::position::Position;
-use crate::rule::Rule;
+use crate::rule::{Rule, Rules};
 use crate::wire::{Draft, Kind, Snapshot, Stored};
 
-/// How long a call to the engine may take.
-const CALL_MAX: Duration = Duration::from_secs(2);
 /// Rest before an engine that is gone is tried again.
 const REST: Duration = Duration::from_millis(100);
 /// How often `in` looks for rooms to subscribe to.
 const LOOK: Duration = Duration::from_millis(5);
-/// How long a keeper that has died still counts as alive.
-const ALIVE_FOR_MS: u64 = 3_000;
 /// Begins a message that only says that the subscription is in force.
 const MARK: &str = "mark ";
 
@@ -82,8 +75,14 @@ pub(super) enum Event {
         token: u64,
         json: String,
     },
+    /// Nobody knows whether it was done.
     Failed {
         token: u64,
+    },
+    /// It was not, and never will be.
+    Refused {
+        token: u64,
+        reason: String,
     },
     Opened {
         room: String,
@@ -106,7 +105,7 @@ pub(super) struct Engine {
 
 /// What both threads have.
 struct Shared {
-    client: Client,
+    source: Box<dyn Source>,
     events: Mutex<Sender<Event>>,
     bell: Arc<OwnedFd>,
     /// What `in` is to hear.
@@ -117,16 +116,14 @@ struct Shared {
 }
 
 impl Engine {
-    pub(super) fn start(url: &str) -> Result<Engine, String> {
-        let client = Client::builder(url).map_err(|error| format!("rooms: {error}"))?;
-        let client = client.connect_timeout(CALL_MAX).reply_timeout(CALL_MAX).build();
+    pub(super) fn start(source: Box<dyn Source>, rules: Rules) -> Result<Engine, String> {
         let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK);
         let bell = Arc::new(bell.map_err(|error| format!("cannot create an eventfd: {error}"))?);
         let (event_sender, events) = channel();
         let (commands, command_receiver) = channel();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let shared = Arc::new(Shared {
-            client,
+            source,
             events: Mutex::new(event_sender),
             bell: bell.clone(),
             wanted: Mutex::default(),
@@ -142,7 +139,7 @@ impl Engine {
                 .map(drop)
                 .map_err(|error| error.to_string())
         };
-        spawn("rooms-out", Box::new(move || Outgoing::new(for_out).run(&command_receiver)))?;
+        spawn("rooms-out", Box::new(move || Outgoing::new(for_out, rules).run(&command_receiver)))?;
         spawn("rooms-in", Box::new(move || hear_always(&for_in, &to_out)))?;
         Ok(Engine { commands, events, bell })
     }
@@ -175,32 +172,17 @@ impl Shared {
     }
 }
 
-fn channel_of(room: &str) -> String {
-    format!("{{rooms:{room}}}")
-}
-
-fn room_of(channel: &str) -> Option<&str> {
-    channel.strip_prefix("{rooms:")?.strip_suffix('}')
-}
-
 /// The thread `rooms-out`.
 struct Outgoing {
     shared: Arc<Shared>,
-    publish: Script,
-    snapshot: Script,
-    epochs: Epochs,
+    broker: Box<dyn Broker>,
+    rules: Rules,
 }
 
-type Outcome<T> = Result<T, tenfold_client::Error>;
-
 impl Outgoing {
-    fn new(shared: Arc<Shared>) -> Outgoing {
-        Outgoing {
-            shared,
-            publish: Script::new(PUBLISH),
-            snapshot: Script::new(SNAPSHOT),
-            epochs: Epochs::new(),
-        }
+    fn new(shared: Arc<Shared>, rules: Rules) -> Outgoing {
+        let broker = shared.source.broker(&shared.instance, &rules);
+        Outgoing { shared, broker, rules }
     }
 
     fn run(mut self, commands: &Receiver<Command>) {
@@ -212,8 +194,9 @@ impl Outgoing {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Publish { token, room, draft, rule } => {
-                let event = match self.publish(&room, &draft_text(&draft), &rule) {
+                let event = match self.broker.publish(&room, &draft_text(&draft), &rule) {
                     Ok(position) => Event::Published { token, position },
+                    Err(tenfold_client::Error::InvalidRequest(reason)) => Event::Refused { token, reason },
                     Err(error) => {
                         tracing::warn!(target: "rooms", %error, "the engine has not published");
                         Event::Failed { token }
@@ -225,21 +208,22 @@ impl Outgoing {
                 self.change(|wanted| wanted.insert(room.clone()));
                 // Comes back when the subscription is in force. While the engine is gone, `in` sends it again.
                 let mark = format!("{MARK}{}", self.shared.instance);
-                let _ = self.shared.client.publish(channel_of(&room), mark);
+                let _ = self.broker.mark(&room, &mark);
             }
             Command::Close { room } => self.change(|wanted| wanted.remove(&room)),
-            Command::InForce { room } => match self.snapshot(&room) {
+            Command::InForce { room } => match self.broker.snapshot(&room, &self.rules.of(&room)) {
                 Ok(snapshot) => self.shared.tell(Event::Opened { room, snapshot }),
                 Err(error) => {
                     tracing::warn!(target: "rooms", %error, room, "the engine does not give a history")
                 }
             },
             Command::Enter { room, who, info, announces } => {
-                let _ = self.enter(&room, who, &info, announces.as_deref());
+                let is_new = self.broker.enter(&room, &self.member(who), &info);
+                let announces = announces.as_deref().filter(|_| matches!(is_new, Ok(true)));
+                let _ = self.announce(&room, Kind::Join, &info, announces);
             }
             Command::Exit { room, who, announces } => {
-                let field = self.field(who);
-                let _ = self.exit(&room, &field, announces.as_deref());
+                let _ = self.exit(&room, &self.member(who), announces.as_deref());
             }
             Command::Presence { token, room, announces } => {
                 let event = match self.presence(&room, announces.as_deref()) {
@@ -249,7 +233,9 @@ impl Outgoing {
                 self.shared.tell(event);
             }
             Command::Alive { rooms } => {
-                let _ = self.alive();
+                if !matches!(self.broker.alive(), Ok(true)) {
+                    return;
+                }
                 for (room, rule) in rooms {
                     let _ = self.presence(&room, Some(&rule));
                 }
@@ -262,99 +248,34 @@ impl Outgoing {
         self.shared.changed.store(true, Ordering::Release);
     }
 
-    fn publish(&mut self, room: &str, message: &str, rule: &Rule) -> Outcome<Position> {
-        let channel = channel_of(room);
-        let arguments = [
-            channel.clone(),
-            self.epochs.next().to_string(),
-            message.to_owned(),
-            rule.history_max.to_string(),
-            rule.history_bytes_max.to_string(),
-            rule.history_age.as_millis().max(1).to_string(),
-        ];
-        let keys = [format!("{channel}:meta"), format!("{channel}:history")];
-        let place: Vec<String> = self.publish.run(&self.shared.client, keys, arguments)?;
-        let number = |index: usize| place.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(Position { epoch: number(0), offset: number(1) })
-    }
-
-    fn snapshot(&mut self, room: &str) -> Outcome<Snapshot> {
-        let channel = channel_of(room);
-        let keys = [format!("{channel}:meta"), format!("{channel}:history")];
-        let epoch = self.epochs.next().to_string();
-        let all: Vec<String> = self.snapshot.run(&self.shared.client, keys, [epoch])?;
-        let number = |index: usize| all.get(index).and_then(|text| text.parse().ok()).unwrap_or(0);
-        let (epoch, head) = (number(0), number(1));
-        let messages = all.iter().skip(2).filter_map(|entry| parse(entry));
-        // What an earlier epoch has left does not belong to this one.
-        let messages = messages.filter(|(of, _)| *of == epoch).map(|(_, message)| message).collect();
-        Ok(Snapshot { epoch, head, messages })
-    }
-
-    fn field(&self, (worker, member): (u64, u64)) -> String {
+    fn member(&self, (worker, member): (u64, u64)) -> String {
         format!("{} {worker} {member}", self.shared.instance)
     }
 
-    fn enter(&mut self, room: &str, who: (u64, u64), info: &str, announces: Option<&Rule>) -> Outcome<()> {
-        self.alive()?;
-        let set =
-            Call::new("HSET").arg(format!("{}:present", channel_of(room))).arg(self.field(who)).arg(info);
-        let is_new: i64 = self.shared.client.query(&set)?;
-        self.announce(room, Kind::Join, info, announces.filter(|_| is_new > 0))
-    }
-
-    fn exit(&mut self, room: &str, field: &str, announces: Option<&Rule>) -> Outcome<()> {
-        let key = format!("{}:present", channel_of(room));
-        let info: Option<String> = self.shared.client.query(&Call::new("HGET").arg(&key).arg(field))?;
-        // Of several keepers that see that another one has died, one says it.
-        let was_there: i64 = self.shared.client.query(&Call::new("HDEL").arg(&key).arg(field))?;
-        self.announce(room, Kind::Leave, &info.unwrap_or_default(), announces.filter(|_| was_there > 0))
+    /// Of several keepers that see that another one has died, one says it.
+    fn exit(&mut self, room: &str, member: &str, announces: Option<&Rule>) -> Outcome<()> {
+        let Some(info) = self.broker.exit(room, member)? else { return Ok(()) };
+        self.announce(room, Kind::Leave, &info, announces)
     }
 
     fn announce(&mut self, room: &str, kind: Kind, info: &str, rule: Option<&Rule>) -> Outcome<()> {
         let Some(rule) = rule else { return Ok(()) };
         let draft = Draft { kind, key: None, data: info.to_owned() };
-        self.publish(room, &draft_text(&draft), rule).map(drop)
-    }
-
-    fn alive(&self) -> Outcome<()> {
-        let key = format!("rooms:alive:{}", self.shared.instance);
-        self.shared.client.query(&Call::new("SET").arg(key).arg(1).arg("PX").arg(ALIVE_FOR_MS))
+        self.broker.publish(room, &draft_text(&draft), rule).map(drop)
     }
 
     /// Who is present, by keepers that live; those of others leave.
     fn presence(&mut self, room: &str, announces: Option<&Rule>) -> Outcome<String> {
-        let all: Vec<String> =
-            self.shared.client.query(&Call::new("HGETALL").arg(format!("{}:present", channel_of(room))))?;
-        let (mut lives, mut infos) = (std::collections::HashMap::new(), Vec::new());
-        for pair in all.chunks_exact(2) {
-            let instance = pair[0].split(' ').next().unwrap_or_default().to_owned();
-            let is_alive = match lives.get(&instance) {
-                Some(known) => *known,
-                None => {
-                    let is_ours = instance == self.shared.instance;
-                    let exists = Call::new("EXISTS").arg(format!("rooms:alive:{instance}"));
-                    let is_alive = is_ours || self.shared.client.query::<i64>(&exists)? > 0;
-                    lives.insert(instance, is_alive);
-                    is_alive
-                }
-            };
-            if is_alive {
-                infos.push(pair[1].clone());
+        let mut infos = Vec::new();
+        for one in self.broker.present(room)? {
+            if one.is_alive {
+                infos.push(one.info);
             } else {
-                self.exit(room, &pair[0], announces)?;
+                self.exit(room, &one.member, announces)?;
             }
         }
         Ok(format!("[{}]", infos.join(",")))
     }
-}
-
-/// "EPOCH OFFSET MESSAGE"
-fn parse(entry: &str) -> Option<(u64, Stored)> {
-    let (epoch, rest) = entry.split_once(' ')?;
-    let (offset, message) = rest.split_once(' ')?;
-    let stored: Stored = serde_json::from_str(message).ok()?;
-    Some((epoch.parse().ok()?, Stored { offset: offset.parse().ok()?, ..stored }))
 }
 
 /// The thread `rooms-in`.
@@ -375,8 +296,7 @@ fn hear_always(shared: &Shared, out: &Sender<Command>) {
 }
 
 fn hear(shared: &Shared, out: &Sender<Command>, was_lost: &mut bool) -> Outcome<()> {
-    // A channel of its own, so that there is a subscription from the beginning.
-    let mut subscription = shared.client.subscribe([format!("rooms:instance:{}", shared.instance)])?;
+    let mut ear = shared.source.ear(&shared.instance)?;
     shared.changed.store(true, Ordering::Release);
     if std::mem::take(was_lost) {
         tracing::info!(target: "rooms", "the engine is there again");
@@ -388,7 +308,7 @@ fn hear(shared: &Shared, out: &Sender<Command>, was_lost: &mut bool) -> Outcome<
     loop {
         if shared.changed.swap(false, Ordering::AcqRel) {
             let wanted = shared.wanted();
-            follow(&mut subscription, &heard, &wanted)?;
+            follow(&mut *ear, &heard, &wanted)?;
             unconfirmed.extend(wanted.difference(&heard).cloned());
             unconfirmed.retain(|room| wanted.contains(room));
             heard = wanted;
@@ -397,38 +317,31 @@ fn hear(shared: &Shared, out: &Sender<Command>, was_lost: &mut bool) -> Outcome<
         // A mark that was published before its subscription was in force has not come.
         if !unconfirmed.is_empty() && Instant::now() >= next_mark {
             for room in &unconfirmed {
-                shared.client.publish(channel_of(room), format!("{MARK}{}", shared.instance))?;
+                ear.mark(room, &format!("{MARK}{}", shared.instance))?;
             }
             next_mark = Instant::now() + REST;
         }
-        let Some(message) = subscription.receive_before(Instant::now() + LOOK)? else { continue };
-        let (Some(room), Ok(text)) = (room_of(&message.channel), std::str::from_utf8(&message.payload))
-        else {
-            continue;
-        };
+        let Some((room, payload)) = ear.next(Instant::now() + LOOK)? else { continue };
+        let Ok(text) = std::str::from_utf8(&payload) else { continue };
         if let Some(instance) = text.strip_prefix(MARK) {
             if instance == shared.instance {
-                unconfirmed.remove(room);
-                let _ = out.send(Command::InForce { room: room.to_owned() });
+                unconfirmed.remove(&room);
+                let _ = out.send(Command::InForce { room });
             }
         } else if let Some((epoch, message)) = parse(text) {
-            shared.tell(Event::Message { room: room.to_owned(), epoch, message });
+            shared.tell(Event::Message { room, epoch, message });
         }
     }
 }
 
-fn follow(
-    subscription: &mut Subscription,
-    heard: &BTreeSet<String>,
-    wanted: &BTreeSet<String>,
-) -> Outcome<()> {
-    let new: Vec<String> = wanted.difference(heard).map(|room| channel_of(room)).collect();
+fn follow(ear: &mut dyn Ear, heard: &BTreeSet<String>, wanted: &BTreeSet<String>) -> Outcome<()> {
+    let new: Vec<String> = wanted.difference(heard).cloned().collect();
     if !new.is_empty() {
-        subscription.subscribe(new)?;
+        ear.hear(new)?;
     }
-    let old: Vec<String> = heard.difference(wanted).map(|room| channel_of(room)).collect();
+    let old: Vec<String> = heard.difference(wanted).cloned().collect();
     if !old.is_empty() {
-        subscription.unsubscribe(old)?;
+        ear.leave(old)?;
     }
     Ok(())
 }

@@ -1,0 +1,266 @@
+//! `Connection`: one connection to a NATS server, for one user: requests and their answers, and the messages of subscriptions.
+
+use std::collections::VecDeque;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tenfold_runtime::net::TcpStream;
+
+use super::codec::{self, Message, Operation};
+use super::login::Login;
+use crate::address::after;
+use crate::error::{Error, Phase};
+
+/// Most bytes of a message: an answer has a stored message in it, in base64.
+const MESSAGE_BYTES_MAX: usize = 64 << 20;
+/// Most messages of subscriptions that are kept while an answer is waited for.
+const ASIDE_MAX: usize = 200_000;
+/// The subscription of answers.
+const ANSWERS: u64 = 1;
+
+type Result<T> = std::result::Result<T, Error>;
+
+/// What a server says about itself.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct Info {
+    /// Of the server.
+    pub version: String,
+    /// Whether messages can have headers.
+    pub headers: bool,
+    /// Whether there is JetStream.
+    pub jetstream: bool,
+    /// Most bytes of a message that it takes.
+    pub max_payload: usize,
+    tls_required: bool,
+}
+
+/// A connection. After an error of connecting, time or I/O it is of no more use; [`Error::Rejected`] leaves it as good as it was.
+#[derive(Debug)]
+pub struct Connection {
+    stream: TcpStream,
+    input: Vec<u8>,
+    info: Info,
+    /// Where answers come in.
+    pub(super) inbox: String,
+    requests: u64,
+    last_sid: u64,
+    /// Messages of subscriptions that came while an answer was waited for.
+    aside: VecDeque<Message>,
+    /// Longest wait for an answer.
+    patience: Duration,
+}
+
+impl Connection {
+    /// Connects and logs in. Each later wait for an answer may take as long as this may.
+    ///
+    /// # Errors
+    /// Those of connecting; [`Error::Rejected`] with the code `authorization`, or `tls` where the server asks for it.
+    pub fn open(login: &Login, patience: Duration) -> Result<Connection> {
+        let until = after(patience);
+        let stream = login.address.connect(patience)?;
+        let inbox = format!("_INBOX.{:016x}", random());
+        let (input, aside) = (Vec::new(), VecDeque::new());
+        let info = Info::default();
+        let mut connection =
+            Connection { stream, input, info, inbox, requests: 0, last_sid: ANSWERS, aside, patience };
+        let Some(Operation::Info(text)) = connection.operation(until)? else {
+            return Err(Error::Unexpected("the server does not begin with INFO"));
+        };
+        connection.info = serde_json::from_str(&text).map_err(Error::Json)?;
+        if connection.info.tls_required {
+            return Err(rejected("tls", format!("{} asks for TLS, which is not spoken here", login.address)));
+        }
+        let mut out = Vec::new();
+        codec::put_connect(&mut out, &login.words());
+        codec::put_subscribe(&mut out, &format!("{}.*", connection.inbox), ANSWERS);
+        out.extend_from_slice(b"PING\r\n");
+        connection.send(&out, until)?;
+        loop {
+            match connection.operation(until)? {
+                Some(Operation::Pong) => return Ok(connection),
+                Some(Operation::Refusal(words)) if words.to_ascii_lowercase().contains("authorization") => {
+                    return Err(rejected("authorization", format!("{}: {words}", login.address)));
+                }
+                Some(Operation::Refusal(words)) => return Err(refused(words)),
+                Some(_) => {}
+                None => return Err(no_answer()),
+            }
+        }
+    }
+
+    /// What the server has said about itself.
+    pub fn info(&self) -> &Info {
+        &self.info
+    }
+
+    /// Has the messages of a subject come in; see [`Connection::next`]. Gives the number that they bear.
+    ///
+    /// # Errors
+    /// Those of sending.
+    pub fn subscribe(&mut self, subject: &str) -> Result<u64> {
+        self.last_sid += 1;
+        let mut out = Vec::new();
+        codec::put_subscribe(&mut out, subject, self.last_sid);
+        self.send(&out, after(self.patience))?;
+        Ok(self.last_sid)
+    }
+
+    /// Ends a subscription; what is on its way may still come.
+    ///
+    /// # Errors
+    /// Those of sending.
+    pub fn unsubscribe(&mut self, sid: u64) -> Result<()> {
+        let mut out = Vec::new();
+        codec::put_unsubscribe(&mut out, sid);
+        self.send(&out, after(self.patience))
+    }
+
+    /// Publishes; nobody says whether it has arrived.
+    ///
+    /// # Errors
+    /// Those of sending.
+    pub fn publish(&mut self, subject: &str, payload: &[u8]) -> Result<()> {
+        let mut out = Vec::with_capacity(payload.len() + 256);
+        codec::put_publish(&mut out, subject, "", &[], payload);
+        self.send(&out, after(self.patience))
+    }
+
+    /// The next message of a subscription; `None` when there is none until then.
+    ///
+    /// # Errors
+    /// Those of receiving; [`Error::Rejected`] with what the server says before it closes the connection.
+    ///
+    /// # Cancel safety
+    /// What has come of a message by then is not lost.
+    pub fn next(&mut self, until: Instant) -> Result<Option<Message>> {
+        loop {
+            if let Some(message) = self.aside.pop_front() {
+                return Ok(Some(message));
+            }
+            match self.receive(until)? {
+                Some(message) if message.sid == ANSWERS => {}
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Publishes, and waits for the answer. What subscriptions bring meanwhile is kept for [`Connection::next`].
+    ///
+    /// # Errors
+    /// Those of sending and receiving; [`Error::Rejected`] with the code `503` where nobody answers to the subject.
+    pub fn request(&mut self, subject: &str, headers: &[(&str, String)], payload: &[u8]) -> Result<Message> {
+        let until = after(self.patience);
+        self.requests += 1;
+        let reply = format!("{}.{}", self.inbox, self.requests);
+        let mut out = Vec::with_capacity(payload.len() + 256);
+        codec::put_publish(&mut out, subject, &reply, headers, payload);
+        self.send(&out, until)?;
+        loop {
+            match self.receive(until)? {
+                Some(message) if message.sid != ANSWERS => self.put_aside(message)?,
+                // An answer to a request that was given up is nobody's.
+                Some(message) if message.subject != reply => {}
+                Some(message) if message.status == Some(503) => {
+                    return Err(rejected("503", format!("nobody answers to {subject}: is JetStream on?")));
+                }
+                Some(message) => return Ok(message),
+                None => return Err(no_answer()),
+            }
+        }
+    }
+
+    /// The next message of this subscription; those of others are kept for [`Connection::next`].
+    pub(super) fn next_of(&mut self, sid: u64, until: Instant) -> Result<Message> {
+        if let Some(index) = self.aside.iter().position(|message| message.sid == sid)
+            && let Some(message) = self.aside.remove(index)
+        {
+            return Ok(message);
+        }
+        loop {
+            match self.receive(until)? {
+                Some(message) if message.sid == sid => return Ok(message),
+                Some(message) if message.sid == ANSWERS => {}
+                Some(message) => self.put_aside(message)?,
+                None => return Err(no_answer()),
+            }
+        }
+    }
+
+    fn put_aside(&mut self, message: Message) -> Result<()> {
+        if self.aside.len() >= ASIDE_MAX {
+            return Err(Error::Overloaded { in_flight: ASIDE_MAX });
+        }
+        self.aside.push_back(message);
+        Ok(())
+    }
+
+    pub(super) fn until(&self) -> Instant {
+        after(self.patience)
+    }
+
+    /// The next message of any subscription, that of answers too.
+    fn receive(&mut self, until: Instant) -> Result<Option<Message>> {
+        loop {
+            match self.operation(until)? {
+                Some(Operation::Message(message)) => return Ok(Some(message)),
+                Some(Operation::Refusal(words)) => return Err(refused(words)),
+                Some(Operation::Ping) => self.send(b"PONG\r\n", after(self.patience))?,
+                Some(_) => {}
+                None => return Ok(None),
+            }
+        }
+    }
+
+    fn send(&mut self, mut bytes: &[u8], until: Instant) -> Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write_until(bytes, Some(until)) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Error::io(Phase::Sending, error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next operation of any kind; `None` when there is none until then. What has come of one by then is not lost.
+    fn operation(&mut self, until: Instant) -> Result<Option<Operation>> {
+        loop {
+            let parsed = codec::parse(&self.input, MESSAGE_BYTES_MAX);
+            if let Some((operation, used)) = parsed.map_err(|error| Error::Unexpected(error.0))? {
+                self.input.drain(..used);
+                return Ok(Some(operation));
+            }
+            let mut chunk = [0; 64 << 10];
+            match self.stream.read_until(&mut chunk, Some(until)) {
+                Ok(0) => return Err(Error::Closed),
+                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(None),
+                Err(error) => return Err(Error::io(Phase::AwaitingReply, error)),
+            }
+        }
+    }
+}
+
+/// A number that no other connection has, from the standard library's hash seeds.
+fn random() -> u64 {
+    let mut hasher = RandomState::new().build_hasher();
+    hasher.write_u32(std::process::id());
+    hasher.finish()
+}
+
+pub(super) fn rejected(code: &str, message: String) -> Error {
+    Error::Rejected { code: code.into(), message }
+}
+
+fn refused(words: String) -> Error {
+    rejected("-ERR", words)
+}
+
+fn no_answer() -> Error {
+    Error::io(Phase::AwaitingReply, io::ErrorKind::TimedOut.into())
+}
