@@ -99,8 +99,16 @@ struct Shared {
 struct Buffer {
     bytes: Vec<u8>,
     closed: bool,
-    /// Where to write from now on: the file was opened again.
-    next: Option<File>,
+    /// The file was opened again.
+    next: Option<Next>,
+}
+
+/// Where lines go from some point on.
+#[derive(Debug)]
+struct Next {
+    file: File,
+    /// The first bytes of the buffer, that were there before and belong to the old file.
+    before: usize,
 }
 
 impl AccessLog {
@@ -128,13 +136,17 @@ impl AccessLog {
     }
 
     /// Opens the file again, so that what was renamed by a log rotation is let go. Lines that are already buffered go to
-    /// the old one. A log without a file has nothing to do.
+    /// the old one, and none that is recorded after this has returned. A log without a file has nothing to do.
     ///
     /// # Errors
     /// When the file cannot be opened: then the old one is written on.
     pub fn reopen(&self) -> io::Result<()> {
         if let (LogTarget::File(path), true) = (&self.target, self.is_on()) {
-            self.shared.lock().next = Some(append_to(path)?);
+            let file = append_to(path)?;
+            let mut buffer = self.shared.lock();
+            // Opened twice before the writer has looked: what came in between goes to the newer one.
+            let before = buffer.next.as_ref().map_or(buffer.bytes.len(), |next| next.before);
+            buffer.next = Some(Next { file, before });
             self.shared.wake.notify_one();
         }
         Ok(())
@@ -211,12 +223,14 @@ impl Shared {
         let mut trouble = Trouble::default();
         loop {
             let (closed, next) = self.take(&mut full);
-            trouble.write(&mut out, &full, &self.dropped);
-            full.clear();
+            let (old, new) = full.split_at(next.as_ref().map_or(full.len(), |next| next.before));
+            trouble.write(&mut out, old, &self.dropped);
             if let Some(next) = next {
-                out = Box::new(next);
+                out = Box::new(next.file);
                 trouble = Trouble::default();
+                trouble.write(&mut out, new, &self.dropped);
             }
+            full.clear();
             if closed {
                 return;
             }
@@ -225,7 +239,7 @@ impl Shared {
 
     /// Waits until there is something to write, and swaps it for the empty `full`. True at the end; with the file to go on
     /// with, if it was opened again.
-    fn take(&self, full: &mut Vec<u8>) -> (bool, Option<File>) {
+    fn take(&self, full: &mut Vec<u8>) -> (bool, Option<Next>) {
         let mut buffer = self.lock();
         let due = Instant::now() + FLUSH_AFTER;
         while !buffer.closed && buffer.next.is_none() && buffer.bytes.len() < FLUSH_BYTES {

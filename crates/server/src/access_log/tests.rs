@@ -168,3 +168,29 @@ fn a_full_disk_costs_lines_and_the_log_goes_on_with_a_whole_one() {
     assert_eq!(disk.bytes.text(), "first\nseco\nfifth\n");
     assert_eq!((trouble.lines_lost, trouble.torn), (0, false));
 }
+
+#[test]
+fn lines_before_a_reopening_are_the_old_files_and_lines_behind_it_the_new_ones() {
+    let directory = std::env::temp_dir().join(format!("tenfold-access-log-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let (path, old) = (directory.join("access"), directory.join("access.1"));
+    // The writer is nearly never as quick as the caller here, so each round finds both lines in its buffer.
+    for _ in 0..50 {
+        let log = AccessLog::open(LogFormat::Text, &LogTarget::File(path.clone())).unwrap();
+        log.record(&entry("/before"));
+        std::fs::rename(&path, &old).unwrap();
+        log.reopen().unwrap();
+        log.record(&entry("/behind"));
+        log.reopen().unwrap();
+        log.record(&entry("/last"));
+        drop(log);
+        let targets = |path: &Path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            text.lines().map(|line| line.split(' ').nth(6).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(targets(&old), ["/before"]);
+        assert_eq!(targets(&path), ["/behind", "/last"]);
+        std::fs::remove_file(&path).unwrap();
+    }
+    std::fs::remove_dir_all(&directory).unwrap();
+}
