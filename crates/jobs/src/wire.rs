@@ -1,17 +1,15 @@
 //! What workers and the keeper say to each other over their Unix socket.
 //!
-//! ```text
-//!   frame    length: u32, little-endian │ body: MessagePack, `length` bytes, at most FRAME_BYTES_MAX
-//!   client → keeper   Request        keeper → client   Reply
-//! ```
-//!
-//! Fields travel with their names, and one that is missing takes its default: a reload or an upgrade has programs of two
-//! versions talk to one keeper. Nothing here does I/O; `fuzz/fuzz_targets/jobs_frame.rs` feeds it anything.
+//! The frames are those of every keeper (`server/keeper.rs`): a reload or an upgrade has programs of two versions talk to one, so
+//! fields travel with their names, and one that is missing takes its default. Nothing here does I/O;
+//! `fuzz/fuzz_targets/jobs_frame.rs` feeds it anything.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tenfold_server::keeper;
+pub use tenfold_server::keeper::{BadFrame, encode};
 
 /// Most bytes of a frame's body.
 pub const FRAME_BYTES_MAX: usize = 16 << 20;
@@ -291,47 +289,12 @@ pub enum Ask {
     },
 }
 
-/// A frame that cannot be.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// It says that it is longer than it may be.
-    #[error("a frame of {bytes} bytes, and {FRAME_BYTES_MAX} are allowed")]
-    TooLong {
-        /// What it says.
-        bytes: usize,
-    },
-    /// Its body is no message.
-    #[error("a frame that is no message: {0}")]
-    Malformed(#[from] rmp_serde::decode::Error),
-}
-
-/// Appends a message as a frame.
-///
-/// # Panics
-/// Never: what is encoded here has a form in MessagePack.
-pub fn encode(message: &impl Serialize, into: &mut Vec<u8>) {
-    let begin = into.len();
-    into.extend_from_slice(&[0; 4]);
-    rmp_serde::encode::write_named(into, message).expect("messages of this file can be encoded");
-    let length = (into.len() - begin - 4) as u32;
-    into[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
-}
-
 /// The first message of `bytes` and how many bytes it takes; `None` when it is not there as a whole.
 ///
 /// # Errors
-/// [`FrameError`]; the connection cannot go on then.
-pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
-    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_le_bytes(*head) as usize;
-    if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong { bytes: length });
-    }
-    match rest.get(..length) {
-        Some(body) => Ok(Some((rmp_serde::from_slice(body)?, length + 4))),
-        None => Ok(None),
-    }
+/// [`BadFrame`]; the connection cannot go on then.
+pub fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Option<(T, usize)>, BadFrame> {
+    keeper::decode(bytes, FRAME_BYTES_MAX)
 }
 
 /// Milliseconds, at most what fits.
@@ -379,8 +342,8 @@ mod tests {
 
     #[test]
     fn a_frame_that_is_too_long_or_no_message_is_an_error() {
-        assert!(matches!(decode::<Request>(&[255; 8]), Err(FrameError::TooLong { .. })));
-        assert!(matches!(decode::<Request>(&[1, 0, 0, 0, 7]), Err(FrameError::Malformed(_))));
+        assert!(matches!(decode::<Request>(&[255; 8]), Err(BadFrame::TooLong { .. })));
+        assert!(matches!(decode::<Request>(&[1, 0, 0, 0, 7]), Err(BadFrame::Malformed(_))));
     }
 
     #[test]

@@ -14,10 +14,10 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tenfold_server::keeper::Link;
 use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
 
 use self::hub::{Hub, Local, Nats, Out, Redis, Remote, Source};
-use crate::link::Link;
 use crate::pump::address;
 use crate::rule::Rules;
 use crate::wire::{self, Reply, Request, Snapshot};
@@ -168,7 +168,7 @@ impl Keeper<'_> {
         fds.extend(self.hub.bell().map(|bell| PollFd::from_borrowed_fd(bell, PollFlags::IN)));
         fds.extend(self.links.iter().map(|(_, link)| {
             let mut flags = PollFlags::IN;
-            flags.set(PollFlags::OUT, link.has_unsent());
+            flags.set(PollFlags::OUT, link.unsent() > 0);
             PollFd::from_borrowed_fd(link.as_fd(), flags)
         }));
         match poll(&mut fds, Timespec::try_from(wait).ok().as_ref()) {
@@ -188,7 +188,7 @@ impl Keeper<'_> {
                 continue;
             }
             self.next_id += 1;
-            match Link::new(stream) {
+            match wire::link(stream) {
                 Ok(mut link) => {
                     if let Some(name) = &self.moved {
                         link.say(&Reply::Moved { name: name.clone() });
@@ -214,10 +214,13 @@ impl Keeper<'_> {
         }
         let hub = &mut self.hub;
         self.links.retain(|(id, link)| {
-            if link.gone {
+            if link.is_gone() {
+                if let Some(fault) = link.fault() {
+                    tracing::error!(target: "rooms", %fault, "a worker is let go");
+                }
                 hub.lose(*id, &mut out);
             }
-            !link.gone
+            !link.is_gone()
         });
         self.hub.tidy(&mut out);
         self.say(out);
@@ -248,7 +251,7 @@ impl Keeper<'_> {
                 last = Some(reply);
             }
             if let Some((_, link)) = self.links.iter_mut().find(|(other, _)| *other == id) {
-                link.say_frame(&frame);
+                link.say_frames(&frame);
             }
         }
         self.links.iter_mut().for_each(|(_, link)| link.flush());

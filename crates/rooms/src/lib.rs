@@ -48,7 +48,6 @@ mod room;
 mod watch;
 
 mod keeper;
-mod link;
 mod wire;
 
 mod error;

@@ -18,12 +18,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tenfold_http::websocket::CloseCode;
+use tenfold_server::keeper::Link;
 
 use crate::hall::Hall;
-use crate::link::Link;
 use crate::socket::Shared;
 use crate::watch::Happened;
-use crate::wire::{Reply, Request};
+use crate::wire::{self, Reply, Request};
 
 /// Longest wait of the loop.
 const WAIT_MAX: Duration = Duration::from_secs(1);
@@ -123,7 +123,7 @@ impl Pump {
         }
         self.next_try = Instant::now() + REST;
         let link =
-            address(&self.name).and_then(|address| UnixStream::connect_addr(&address)).and_then(Link::new);
+            address(&self.name).and_then(|address| UnixStream::connect_addr(&address)).and_then(wire::link);
         let mut link = match link {
             Ok(link) => link,
             Err(_) => {
@@ -151,20 +151,22 @@ impl Pump {
         let Some(link) = &mut self.link else { return };
         let out = self.hall.take_out();
         if !out.is_empty() {
-            link.say_frame(&out);
+            link.say_frames(&out);
         }
         link.flush();
-        if link.has_unsent() != self.had_unsent {
-            self.had_unsent = link.has_unsent();
+        if (link.unsent() > 0) != self.had_unsent {
+            self.had_unsent = link.unsent() > 0;
             let _ = self.hall.watch.watch_link(&*link, self.had_unsent, false);
         }
-        if link.gone {
+        if link.is_gone() {
             self.lose();
         }
     }
 
     fn lose(&mut self) {
-        self.link = None;
+        if let Some(fault) = self.link.take().as_ref().and_then(Link::fault) {
+            tracing::error!(target: "rooms", %fault, "the link to the keeper is cut");
+        }
         self.next_try = Instant::now();
         self.hall.set_connected(false);
     }
@@ -173,7 +175,7 @@ impl Pump {
         let Some(link) = &mut self.link else { return };
         let mut replies = Vec::new();
         link.read(|reply| replies.push(reply));
-        let gone = link.gone;
+        let gone = link.is_gone();
         replies.into_iter().for_each(|reply| self.take(reply));
         if gone {
             self.lose();

@@ -1,8 +1,12 @@
-//! What workers and the keeper of the rooms say to each other over its Unix socket: frames of MessagePack.
-//!
-//! Structures carry the names of their fields, so that two versions of a program understand each other during an upgrade.
+//! What workers and the keeper of the rooms say to each other over its Unix socket, in the frames of every keeper
+//! (`server/keeper.rs`).
+
+use std::io;
+use std::os::unix::net::UnixStream;
 
 use serde::{Deserialize, Serialize};
+pub(crate) use tenfold_server::keeper::encode;
+use tenfold_server::keeper::{self, BadFrame, Link};
 
 use crate::position::Position;
 
@@ -127,32 +131,12 @@ pub(crate) enum Reply {
     Yielded,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum FrameError {
-    #[error("a frame of {0} bytes")]
-    TooLong(usize),
-    #[error("a frame makes no sense: {0}")]
-    Nonsense(#[from] rmp_serde::decode::Error),
-}
-
-/// Appends a message as one frame.
-pub(crate) fn encode(message: &impl Serialize, into: &mut Vec<u8>) {
-    let begin = into.len();
-    into.extend_from_slice(&[0; 4]);
-    rmp_serde::encode::write_named(into, message).expect("messages of this file can be encoded");
-    let length = (into.len() - begin - 4) as u32;
-    into[begin..begin + 4].copy_from_slice(&length.to_le_bytes());
-}
-
 /// The first message of `bytes` and how many bytes it takes; `None` when it is not there as a whole.
-pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Option<(T, usize)>, FrameError> {
-    let Some((head, rest)) = bytes.split_first_chunk::<4>() else { return Ok(None) };
-    let length = u32::from_le_bytes(*head) as usize;
-    if length > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong(length));
-    }
-    match rest.get(..length) {
-        Some(body) => Ok(Some((rmp_serde::from_slice(body)?, length + 4))),
-        None => Ok(None),
-    }
+pub(crate) fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<Option<(T, usize)>, BadFrame> {
+    keeper::decode(bytes, FRAME_BYTES_MAX)
+}
+
+/// One end of the socket.
+pub(crate) fn link<In: for<'de> Deserialize<'de>>(stream: UnixStream) -> io::Result<Link<In>> {
+    Link::new(stream, FRAME_BYTES_MAX)
 }

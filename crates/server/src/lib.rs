@@ -14,6 +14,7 @@ mod respond;
 
 mod drive;
 mod guard;
+pub mod keeper;
 mod models;
 mod part;
 mod plan;

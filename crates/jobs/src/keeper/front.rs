@@ -90,10 +90,11 @@ impl<'a> Front<'a> {
             connection.read(&mut requests);
         }
         self.connections.retain(|one| {
-            if one.gone {
+            let is_gone = one.is_gone();
+            if is_gone {
                 ended.push((one.id, one.clean));
             }
-            !one.gone
+            !is_gone
         });
         requests
     }

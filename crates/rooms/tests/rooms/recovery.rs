@@ -68,15 +68,20 @@ fn losses() {
 
 /// What one client has heard: the offsets, in their order, with the resets in between.
 #[derive(Default)]
-struct Heard {
-    last: u64,
+pub(crate) struct Heard {
+    pub(crate) last: u64,
     epoch: String,
-    resets: usize,
+    pub(crate) resets: usize,
     messages: usize,
 }
 
 impl Heard {
-    fn take(&mut self, json: &serde_json::Value) {
+    /// The newest position.
+    pub(crate) fn position(&self) -> String {
+        format!("{}:{}", self.epoch, self.last)
+    }
+
+    pub(crate) fn take(&mut self, json: &serde_json::Value) {
         let Some((epoch, offset)) = json["pos"].as_str().and_then(|pos| pos.split_once(':')) else { return };
         let offset: u64 = offset.parse().unwrap();
         if json["reset"] == true {
@@ -167,7 +172,7 @@ fn listen_a_while(address: &str, heard: &mut Heard, stays: Duration) {
     drop(stream);
     let opened = std::panic::catch_unwind(|| WsClient::try_open(address, "/rooms/ws", ""));
     let Ok((_, Some(mut ws))) = opened else { return };
-    let since = (!heard.epoch.is_empty()).then(|| format!("{}:{}", heard.epoch, heard.last));
+    let since = (!heard.epoch.is_empty()).then(|| heard.position());
     let leaves = Instant::now() + stays;
     let mut request = Vec::new();
     let join = json!({ "join": "quiet:d", "since": since }).to_string();
