@@ -12,6 +12,7 @@
 
 mod book;
 mod connection;
+mod database;
 mod desks;
 mod embedded;
 mod engine_thread;

@@ -40,8 +40,10 @@ pub(super) struct Embedded<'a> {
     schedules: Schedules,
     /// Connections that have ended, until the file knows.
     ended: Vec<(u64, bool)>,
-    /// The last turn could not write.
-    failing: bool,
+    /// What was said in turns that failed and is heard only once: rules, wants and what is held.
+    unheard: Vec<(u64, Request)>,
+    /// Why the last turn could not write.
+    failing: Option<String>,
     next_tidy: Instant,
     facts: Facts,
     yielded: bool,
@@ -63,7 +65,8 @@ impl<'a> Embedded<'a> {
             book,
             schedules: Schedules::default(),
             ended: Vec::new(),
-            failing: false,
+            unheard: Vec::new(),
+            failing: None,
             next_tidy: Instant::now() + TIDY_EVERY,
             facts: Facts::default(),
             yielded: false,
@@ -95,7 +98,7 @@ impl<'a> Embedded<'a> {
 
     /// Until when there is nothing to do unless somebody says something.
     fn patience(&self) -> Duration {
-        if self.failing {
+        if self.failing.is_some() {
             return FAILED_REST;
         }
         if self.front.is_leaving() {
@@ -109,36 +112,46 @@ impl<'a> Embedded<'a> {
 
     /// Everything that has come is one transaction.
     fn turn(&mut self) -> Result<(), String> {
-        let requests = self.front.read(&mut self.ended);
-        let askers: Vec<(u64, bool)> =
-            requests.iter().map(|(id, request)| (*id, wants_answer(request))).collect();
+        let mut requests = std::mem::take(&mut self.unheard);
+        requests.append(&mut self.front.read(&mut self.ended));
+        let heard = Heard::of(&requests);
         let now = now_ms();
         let outcome =
             self.apply(requests, now).and_then(|replies| self.book.ledger.commit().map(|_| replies));
         match outcome {
             Ok(mut replies) => {
                 self.ended.clear();
-                self.failing = false;
+                self.failing = None;
                 self.schedules.settle();
                 replies.append(&mut self.book.take_notices());
                 for (id, reply) in replies {
                     self.front.say(id, &reply);
                 }
             }
-            Err(error) => {
-                if !self.failing {
-                    tracing::error!(target: "jobs", %error, "the jobs cannot be written: nothing of this turn is kept");
-                }
-                self.failing = true;
-                self.book.recover().map_err(|again| format!("{error}; and then: {again}"))?;
-                self.schedules.forget();
-                for (id, _) in askers.into_iter().filter(|(_, wants)| *wants) {
-                    self.front.say(id, &Reply::Failed(format!("the store cannot be written: {error}")));
-                }
-            }
+            Err(error) => self.fail(&error, heard)?,
         }
         self.dispatch(now);
         self.front.flush();
+        Ok(())
+    }
+
+    /// Nothing of a turn has happened: who asked is told so, and memory is made again from the file.
+    fn fail(&mut self, error: &rusqlite::Error, heard: Heard) -> Result<(), String> {
+        let reason = format!("the store cannot be written: {error}");
+        if self.failing.as_ref() != Some(&reason) {
+            tracing::error!(target: "jobs", reason, "nothing of this turn is kept");
+        }
+        self.book.recover().map_err(|again| format!("{error}; and then: {again}"))?;
+        self.schedules.forget();
+        // Whoever ran it tells its end again: nobody else may run it meanwhile.
+        heard.ends.iter().for_each(|(id, seqs)| self.book.hold(*id, seqs));
+        // Bounded by the clients that there are: each says them once.
+        self.unheard = heard.facts;
+        self.unheard.retain(|(id, _)| !self.ended.iter().any(|(ended, _)| ended == id));
+        for id in heard.askers {
+            self.front.say(id, &Reply::Failed(reason.clone()));
+        }
+        self.failing = Some(reason);
         Ok(())
     }
 
@@ -233,7 +246,33 @@ impl<'a> Embedded<'a> {
     }
 }
 
-/// Whether a client waits for what comes of it.
-fn wants_answer(request: &Request) -> bool {
-    matches!(request, Request::Enqueue(_) | Request::Ask(_) | Request::Ended(_))
+/// What is to be known of a turn's requests if it fails.
+#[derive(Default)]
+struct Heard {
+    /// Who waits for an answer.
+    askers: Vec<u64>,
+    /// Whose jobs have ended.
+    ends: Vec<(u64, Vec<i64>)>,
+    /// What is said only once.
+    facts: Vec<(u64, Request)>,
+}
+
+impl Heard {
+    fn of(requests: &[(u64, Request)]) -> Heard {
+        let mut heard = Heard::default();
+        for (id, request) in requests {
+            match request {
+                Request::Enqueue(_) | Request::Ask(_) => heard.askers.push(*id),
+                Request::Ended(ends) => {
+                    heard.askers.push(*id);
+                    heard.ends.push((*id, ends.iter().map(|end| end.seq).collect()));
+                }
+                Request::Hello(_) | Request::Want(_) | Request::Yield { .. } => {
+                    heard.facts.push((*id, request.clone()));
+                }
+                Request::Progress { .. } | Request::Bye => {}
+            }
+        }
+        heard
+    }
 }

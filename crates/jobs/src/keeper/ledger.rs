@@ -1,17 +1,15 @@
-//! `Ledger`: the SQLite file, and all statements on it. It decides nothing.
-//!
-//! Runs in the keeper, on its only thread. Everything of one turn is one transaction: [`Ledger::commit`] returns once it is
-//! on disk (WAL with `synchronous = FULL`: the log is synchronised at each commit; sqlite.org/pragma.html#pragma_synchronous).
+//! `Ledger`: the jobs' tables, and all statements on them. It decides nothing; when something is on disk, and what is believed after
+//! an error, is its database's.
 //!
 //! Leases are not in it. They are true only while a connection is open, so a file could not say anything about them.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use rusqlite::types::FromSql;
-use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use rusqlite::{Row, params};
 use serde_json::{Value, json};
 
+use super::database::Database;
 use crate::wire::{Lease, NewJob};
 
 type Result<T> = rusqlite::Result<T>;
@@ -54,10 +52,7 @@ pub(super) struct LastOfBatch {
 
 #[derive(Debug)]
 pub(super) struct Ledger {
-    path: PathBuf,
-    connection: Connection,
-    /// A transaction is open.
-    open: bool,
+    database: Database,
 }
 
 const SCHEMA: &str = "
@@ -76,76 +71,26 @@ const SCHEMA: &str = "
     create table if not exists fact (name text primary key, value integer not null) without rowid;
 ";
 
-/// Pages of 4 KiB after which the log is copied into the file.
-const CHECKPOINT_PAGES: i64 = 4000;
-
 impl Ledger {
     pub(super) fn open(path: &Path) -> Result<Ledger> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-        connection.pragma_update(None, "cache_size", -32_000)?;
-        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.set_prepared_statement_cache_capacity(64);
-        connection.execute_batch(SCHEMA)?;
-        Ok(Ledger { path: path.to_owned(), connection, open: false })
+        Ok(Ledger { database: Database::open(path, SCHEMA)? })
     }
 
-    /// Opens the file again: after an error nothing that this connection believes is worth anything.
+    /// After an error: what was not committed has not happened.
     pub(super) fn reopen(&mut self) -> Result<()> {
-        let fresh = Ledger::open(&self.path)?;
-        *self = fresh;
-        Ok(())
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        if !self.open {
-            self.connection.prepare_cached("begin immediate")?.execute([])?;
-            self.open = true;
-        }
-        Ok(())
+        self.database.reopen()
     }
 
     /// Makes what was written last, if anything was. Whether there was.
     pub(super) fn commit(&mut self) -> Result<bool> {
-        if !self.open {
-            return Ok(false);
-        }
-        self.connection.prepare_cached("commit")?.execute([])?;
-        self.open = false;
-        Ok(true)
-    }
-
-    fn write(&mut self, sql: &str, parameters: impl Params) -> Result<usize> {
-        self.begin()?;
-        self.connection.prepare_cached(sql)?.execute(parameters)
-    }
-
-    fn read<T>(
-        &self,
-        sql: &str,
-        parameters: impl Params,
-        f: impl FnOnce(&Row<'_>) -> Result<T>,
-    ) -> Result<Option<T>> {
-        self.connection.prepare_cached(sql)?.query_row(parameters, f).optional()
-    }
-
-    fn read_all<T>(
-        &self,
-        sql: &str,
-        parameters: impl Params,
-        f: impl FnMut(&Row<'_>) -> Result<T>,
-    ) -> Result<Vec<T>> {
-        self.connection.prepare_cached(sql)?.query_map(parameters, f)?.collect()
+        self.database.commit()
     }
 
     /// All live jobs in their order.
     pub(super) fn load(&self, mut each: impl FnMut(Loaded)) -> Result<()> {
         let sql = "select seq, queue, run_at, created_at, attempt, crashes, priority, bytes, key, batch from job \
                    where state = 0 order by seq";
-        let mut statement = self.connection.prepare(sql)?;
+        let mut statement = self.database.connection().prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let key: Option<String> = row.get(8)?;
@@ -168,35 +113,35 @@ impl Ledger {
     /// Dead jobs of each queue.
     pub(super) fn dead(&self) -> Result<Vec<(String, u64)>> {
         let sql = "select queue, count(*) from job where state = 2 group by queue";
-        self.read_all(sql, [], |row| Ok((row.get(0)?, unsigned(row, 1)?)))
+        self.database.read_all(sql, [], |row| Ok((row.get(0)?, unsigned(row, 1)?)))
     }
 
     pub(super) fn switches(&self) -> Result<Vec<(String, Switches)>> {
-        self.read_all("select name, paused, draining from queue", [], |row| {
+        self.database.read_all("select name, paused, draining from queue", [], |row| {
             Ok((row.get(0)?, Switches { paused: row.get(1)?, draining: row.get(2)? }))
         })
     }
 
     pub(super) fn set_switches(&mut self, queue: &str, switches: Switches) -> Result<()> {
         let sql = "insert or replace into queue (name, paused, draining) values (?, ?, ?)";
-        self.write(sql, params![queue, switches.paused, switches.draining]).map(drop)
+        self.database.write(sql, params![queue, switches.paused, switches.draining]).map(drop)
     }
 
     /// Whether an id is taken.
     pub(super) fn knows(&self, id: &str) -> Result<bool> {
-        Ok(self.read("select 1 from job where id = ?", [id], |_| Ok(()))?.is_some())
+        Ok(self.database.read("select 1 from job where id = ?", [id], |_| Ok(()))?.is_some())
     }
 
     /// The job that holds a word, with its id, state, and until when it does so in any case.
     pub(super) fn holder(&self, word: &str) -> Result<Option<(String, bool, i64)>> {
         // The job may be forgotten by now, and its word still be held.
         let sql = "select coalesce(id, ''), coalesce(state = 0, 0), until from uniq left join job using (seq) where word = ?";
-        self.read(sql, [word], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        self.database.read(sql, [word], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
     }
 
     pub(super) fn hold(&mut self, word: &str, seq: i64, until: i64) -> Result<()> {
         let sql = "insert or replace into uniq (word, seq, until) values (?, ?, ?)";
-        self.write(sql, params![word, seq, until]).map(drop)
+        self.database.write(sql, params![word, seq, until]).map(drop)
     }
 
     /// A new live job; its number.
@@ -204,7 +149,7 @@ impl Ledger {
         let sql = "insert into job (id, queue, name, payload, bytes, state, run_at, priority, key, batch, created_at) \
                    values (?, ?, ?, ?, ?, 0, ?, ?, ?, ?, ?)";
         let bytes = job.payload.len() as i64;
-        self.write(
+        self.database.write(
             sql,
             params![
                 job.id,
@@ -219,13 +164,13 @@ impl Ledger {
                 now
             ],
         )?;
-        Ok(self.connection.last_insert_rowid())
+        Ok(self.database.last_number())
     }
 
     /// What a worker has to know of a job.
     pub(super) fn lease(&self, seq: i64) -> Result<Option<Lease>> {
         let sql = "select id, queue, name, payload, attempt, created_at from job where seq = ?";
-        self.read(sql, [seq], |row| {
+        self.database.read(sql, [seq], |row| {
             Ok(Lease {
                 seq,
                 id: row.get(0)?,
@@ -246,31 +191,32 @@ impl Ledger {
             }
             _ => "update job set state = ?, ended_at = ?, error = coalesce(?, error) where seq = ?",
         };
-        self.write(sql, params![state as i64, now, error, seq]).map(drop)
+        self.database.write(sql, params![state as i64, now, error, seq]).map(drop)
     }
 
     pub(super) fn retry(&mut self, seq: i64, run_at: i64, attempt: u32, error: &str) -> Result<()> {
         let sql = "update job set run_at = ?, attempt = ?, error = ? where seq = ?";
-        self.write(sql, params![run_at, attempt, error, seq]).map(drop)
+        self.database.write(sql, params![run_at, attempt, error, seq]).map(drop)
     }
 
     pub(super) fn crashed(&mut self, seq: i64, crashes: u32) -> Result<()> {
         let sql = "update job set crashes = ?, error = 'its worker died' where seq = ?";
-        self.write(sql, params![crashes, seq]).map(drop)
+        self.database.write(sql, params![crashes, seq]).map(drop)
     }
 
     /// Forgets the oldest dead job of a queue. Whether there was one.
     pub(super) fn drop_dead(&mut self, queue: &str) -> Result<bool> {
         let sql = "delete from job where seq = (select min(seq) from job where state = 2 and queue = ?)";
-        Ok(self.write(sql, [queue])? > 0)
+        Ok(self.database.write(sql, [queue])? > 0)
     }
 
     /// Forgets ended jobs that are neither dead nor younger than `before`, at most `most` of them.
     pub(super) fn forget_ended(&mut self, before: i64, most: u32) -> Result<usize> {
         let sql = "delete from job where seq in (select seq from job where state <> 0 and ended_at < ? \
                    and state <> 2 order by ended_at limit ?)";
-        let count = self.write(sql, params![before, most])?;
-        self.write("delete from uniq where until < ? and seq not in (select seq from job)", [before])?;
+        let count = self.database.write(sql, params![before, most])?;
+        self.database
+            .write("delete from uniq where until < ? and seq not in (select seq from job)", [before])?;
         Ok(count)
     }
 
@@ -278,72 +224,79 @@ impl Ledger {
     pub(super) fn forget_oldest(&mut self, most: u64) -> Result<usize> {
         let sql = "delete from job where seq in (select seq from job where state <> 0 and ended_at is not null \
                    and state <> 2 order by ended_at limit ?)";
-        self.write(sql, [most as i64])
+        self.database.write(sql, [most as i64])
     }
 
     /// Ended jobs that are kept for their ids.
     pub(super) fn ended(&self) -> Result<u64> {
         let sql = "select count(*) from job where state <> 0 and state <> 2 and ended_at is not null";
-        Ok(self.read(sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
+        Ok(self.database.read(sql, [], |row| unsigned(row, 0))?.unwrap_or(0))
     }
 
     pub(super) fn begin_batch(&mut self, left: usize, last: &NewJob) -> Result<i64> {
         let text = serde_json::to_string(last).unwrap_or_default();
-        self.write("insert into batch (left, failed, last) values (?, 0, ?)", params![left as i64, text])?;
-        Ok(self.connection.last_insert_rowid())
+        self.database
+            .write("insert into batch (left, failed, last) values (?, 0, ?)", params![left as i64, text])?;
+        Ok(self.database.last_number())
     }
 
     /// One job of a batch has ended for good; the last one's turn, if it was the last but one.
     pub(super) fn tick_batch(&mut self, batch: i64, failed: bool) -> Result<Option<LastOfBatch>> {
         let sql = "update batch set left = left - 1, failed = failed + ? where batch = ? and left > 0";
-        self.write(sql, params![failed, batch])?;
+        self.database.write(sql, params![failed, batch])?;
         let sql = "select last from batch where batch = ? and left = 0";
-        let Some(text) = self.read(sql, [batch], |row| row.get::<_, String>(0))? else { return Ok(None) };
-        self.write("delete from batch where batch = ?", [batch])?;
+        let Some(text) = self.database.read(sql, [batch], |row| row.get::<_, String>(0))? else {
+            return Ok(None);
+        };
+        self.database.write("delete from batch where batch = ?", [batch])?;
         Ok(serde_json::from_str(&text).ok().map(|job| LastOfBatch { job }))
     }
 
     /// When a schedule's job was last made.
     pub(super) fn fired(&self, name: &str) -> Result<Option<i64>> {
-        self.read("select last from schedule where name = ?", [name], |row| row.get(0))
+        self.database.read("select last from schedule where name = ?", [name], |row| row.get(0))
     }
 
     pub(super) fn set_fired(&mut self, name: &str, last: i64) -> Result<()> {
-        self.write("insert or replace into schedule (name, last) values (?, ?)", params![name, last])
+        self.database
+            .write("insert or replace into schedule (name, last) values (?, ?)", params![name, last])
             .map(drop)
     }
 
     pub(super) fn fact<T: FromSql>(&self, name: &str) -> Result<Option<T>> {
-        self.read("select value from fact where name = ?", [name], |row| row.get(0))
+        self.database.read("select value from fact where name = ?", [name], |row| row.get(0))
     }
 
     pub(super) fn set_fact(&mut self, name: &str, value: i64) -> Result<()> {
-        self.write("insert or replace into fact (name, value) values (?, ?)", params![name, value]).map(drop)
+        self.database
+            .write("insert or replace into fact (name, value) values (?, ?)", params![name, value])
+            .map(drop)
     }
 
     /// Number and state of a job.
     pub(super) fn find(&self, id: &str) -> Result<Option<(i64, i64)>> {
-        self.read("select seq, state from job where id = ?", [id], |row| Ok((row.get(0)?, row.get(1)?)))
+        self.database
+            .read("select seq, state from job where id = ?", [id], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
     /// Numbers of dead jobs, of one queue or (`""`) of all.
     pub(super) fn dead_of(&self, queue: &str) -> Result<Vec<i64>> {
         let sql = "select seq from job where state = 2 and (?1 = '' or queue = ?1) order by seq limit 100000";
-        self.read_all(sql, [queue], |row| row.get(0))
+        self.database.read_all(sql, [queue], |row| row.get(0))
     }
 
     /// A dead job lives again.
     pub(super) fn revive(&mut self, seq: i64, now: i64) -> Result<()> {
         let sql =
             "update job set state = 0, run_at = ?, attempt = 0, crashes = 0, ended_at = null where seq = ?";
-        self.write(sql, params![now, seq]).map(drop)
+        self.database.write(sql, params![now, seq]).map(drop)
     }
 
     /// One live job, as [`Ledger::load`] has them.
     pub(super) fn load_one(&self, seq: i64) -> Result<Option<Loaded>> {
         let sql = "select queue, run_at, created_at, attempt, crashes, priority, bytes, key, batch from job \
                    where seq = ? and state = 0";
-        self.read(sql, [seq], |row| {
+        self.database.read(sql, [seq], |row| {
             let key: Option<String> = row.get(7)?;
             Ok(Loaded {
                 seq,
@@ -361,21 +314,21 @@ impl Ledger {
     }
 
     pub(super) fn delete(&mut self, seq: i64) -> Result<()> {
-        self.write("delete from job where seq = ?", [seq]).map(drop)
+        self.database.write("delete from job where seq = ?", [seq]).map(drop)
     }
 
     /// Jobs for a person to look at, the latest first.
     pub(super) fn list(&self, queue: &str, state: Stored, limit: u32) -> Result<Vec<Value>> {
         let sql = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created_at, \
                    ended_at, error from job where state = ?1 and (?2 = '' or queue = ?2) order by seq desc limit ?3";
-        self.read_all(sql, params![state as i64, queue, limit], describe)
+        self.database.read_all(sql, params![state as i64, queue, limit], describe)
     }
 
     /// One job for a person to look at.
     pub(super) fn show(&self, id: &str) -> Result<Option<Value>> {
         let sql = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created_at, \
                    ended_at, error from job where id = ?";
-        self.read(sql, [id], describe)
+        self.database.read(sql, [id], describe)
     }
 }
 

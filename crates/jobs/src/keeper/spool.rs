@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Result, params};
+use rusqlite::{Result, params};
 
+use super::database::Database;
 use crate::backoff::random;
 use crate::store::engine::Row;
 use crate::wire::Enqueue;
@@ -27,8 +27,7 @@ const SCHEMA: &str = "
 
 #[derive(Debug)]
 pub(super) struct Spool {
-    connection: Connection,
-    open: bool,
+    database: Database,
     /// Jobs of each queue that has some.
     queues: HashMap<String, u64>,
     jobs: u64,
@@ -46,13 +45,8 @@ pub(super) struct Load {
 
 impl Spool {
     pub(super) fn open(path: &Path) -> Result<Spool> {
-        let connection = Connection::open(path)?;
-        connection.busy_timeout(Duration::from_secs(5))?;
-        connection.pragma_update(None, "journal_mode", "wal")?;
-        connection.pragma_update(None, "synchronous", "full")?;
-        connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
-        connection.execute_batch(SCHEMA)?;
-        let mut spool = Spool { connection, open: false, queues: HashMap::new(), jobs: 0, bytes: 0 };
+        let database = Database::open(path, SCHEMA)?;
+        let mut spool = Spool { database, queues: HashMap::new(), jobs: 0, bytes: 0 };
         spool.recount()?;
         Ok(spool)
     }
@@ -94,7 +88,7 @@ impl Spool {
     /// A word that is kept with the file; made by `make` where there is none.
     pub(super) fn fact(&mut self, name: &str, make: impl FnOnce() -> String) -> Result<String> {
         let sql = "select value from spool_fact where name = ?";
-        let known = self.connection.query_row(sql, [name], |row| row.get(0)).optional()?;
+        let known = self.database.read(sql, [name], |row| row.get(0))?;
         match known {
             Some(known) => Ok(known),
             None => {
@@ -106,9 +100,8 @@ impl Spool {
     }
 
     pub(super) fn set_fact(&mut self, name: &str, value: &str) -> Result<()> {
-        self.begin()?;
-        let sql = "insert or replace into spool_fact (name, value) values (?, ?)";
-        self.connection.execute(sql, [name, value])?;
+        self.database
+            .write("insert or replace into spool_fact (name, value) values (?, ?)", [name, value])?;
         self.commit()
     }
 
@@ -137,50 +130,29 @@ impl Spool {
         self.jobs + all().count() as u64 <= JOBS_MAX && self.bytes + bytes <= BYTES_MAX
     }
 
-    fn begin(&mut self) -> Result<()> {
-        if !self.open {
-            self.connection.execute("begin immediate", [])?;
-            self.open = true;
-        }
-        Ok(())
-    }
-
     /// Keeps jobs; on disk after [`Spool::commit`].
     pub(super) fn put(&mut self, enqueue: &Enqueue, now: i64) -> Result<()> {
-        self.begin()?;
         let body = rmp_serde::to_vec_named(enqueue).expect("an enqueue has a form in MessagePack");
-        let sql = "insert into spool (enqueue, at) values (?, ?)";
-        self.connection.prepare_cached(sql)?.execute(params![body, now])?;
+        self.database.write("insert into spool (enqueue, at) values (?, ?)", params![body, now])?;
         self.count(enqueue);
         Ok(())
     }
 
     /// Makes what was written last.
     pub(super) fn commit(&mut self) -> Result<()> {
-        if self.open {
-            self.connection.execute("commit", [])?;
-            self.open = false;
-        }
-        Ok(())
+        self.database.commit().map(drop)
     }
 
-    /// Nothing since the last commit has happened.
-    pub(super) fn roll_back(&mut self) -> Result<()> {
-        if self.open {
-            // An error may have ended the transaction already.
-            if !self.connection.is_autocommit() {
-                self.connection.execute("rollback", [])?;
-            }
-            self.open = false;
-            self.recount()?;
-        }
-        Ok(())
+    /// After an error: nothing since the last commit has happened.
+    pub(super) fn reopen(&mut self) -> Result<()> {
+        self.database.reopen()?;
+        self.recount()
     }
 
     /// The oldest that come after this number, at most so many enqueues.
     pub(super) fn load_after(&self, number: i64, most: u32) -> Result<Load> {
         let sql = "select number, enqueue, at from spool where number > ? order by number limit ?";
-        let mut statement = self.connection.prepare_cached(sql)?;
+        let mut statement = self.database.connection().prepare_cached(sql)?;
         let mut rows = statement.query(params![number, most])?;
         let mut load = Load::default();
         while let Some(row) = rows.next()? {
@@ -201,8 +173,7 @@ impl Spool {
 
     /// Forgets what the engine has; on disk after [`Spool::commit`], and harmless if it is not.
     pub(super) fn forget(&mut self, number: i64, enqueue: &Enqueue) -> Result<()> {
-        self.begin()?;
-        self.connection.prepare_cached("delete from spool where number = ?")?.execute([number])?;
+        self.database.write("delete from spool where number = ?", [number])?;
         self.uncount(enqueue);
         Ok(())
     }
@@ -220,7 +191,8 @@ mod tests {
 
     #[test]
     fn what_was_put_in_comes_out_in_its_order_and_is_counted() {
-        let mut spool = Spool::open(Path::new(":memory:")).unwrap();
+        let path = std::env::temp_dir().join(format!("spool-{}.db", std::process::id()));
+        let mut spool = Spool::open(&path).unwrap();
         for id in ["a", "b", "c"] {
             spool.put(&enqueue(id), 0).unwrap();
         }
@@ -234,10 +206,12 @@ mod tests {
         }
         spool.commit().unwrap();
         spool.put(&enqueue("d"), 0).unwrap();
-        spool.roll_back().unwrap();
+        spool.reopen().unwrap();
         assert_eq!((spool.of("q"), spool.jobs(), spool.bytes), (1, 1, 4));
         assert!(!spool.is_empty());
         let name = spool.keeper().unwrap();
         assert_eq!(spool.keeper().unwrap(), name);
+        drop(spool);
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -97,11 +97,17 @@ impl Service {
 
     /// One more machine, so to say.
     pub(crate) fn site(&self, settings: &str, more: &str, schedules: bool) -> Site {
+        let mut site = self.idle_site(settings, more, schedules);
+        site.serve();
+        site
+    }
+
+    /// One that does not serve yet.
+    pub(crate) fn idle_site(&self, settings: &str, more: &str, schedules: bool) -> Site {
         let mut site = Site::new(crate::on::On::File, settings, schedules);
         let url = engine(&self.url(), &site.directory, &format!("&durability=process{more}"));
         let own = format!("prefix={}", site.directory.file_name().unwrap().to_str().unwrap());
         site.jobs = url.replace(&own, "prefix=shared");
-        site.serve();
         site
     }
 }

@@ -12,10 +12,12 @@ use tenfold_testkit::{Case, Options, kill_remaining, run};
 
 mod fixture;
 mod on;
+mod producers;
 mod site;
 
 mod disk;
 mod engines;
+mod faults;
 mod kills;
 mod queues;
 mod retries;
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         stop::cases(),
         schedules::cases(),
         disk::cases(),
+        faults::cases(),
         engines::cases(),
         kills::cases(),
     ];

@@ -1,5 +1,6 @@
 //! `Site`: a server of the fixture in a directory of its own, and what its jobs have written there.
 
+use std::ffi::OsString;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -18,7 +19,8 @@ pub(crate) struct Site {
     /// Where its jobs are.
     pub(crate) jobs: String,
     settings: String,
-    schedules: bool,
+    /// What else its processes have in their environment.
+    environment: Vec<(&'static str, OsString)>,
     server: Option<ServerProcess>,
 }
 
@@ -39,28 +41,47 @@ impl Site {
         let directory = std::env::temp_dir().join(format!("tfj-{}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
+        let directory = directory.canonicalize().unwrap();
         fixture::prepare(&directory);
         let jobs = on.jobs(&directory);
-        Site { directory, jobs, settings: settings.into(), schedules, server: None }
+        let environment = if schedules { vec![(SCHEDULES, "1".into())] } else { Vec::new() };
+        Site { directory, jobs, settings: settings.into(), environment, server: None }
+    }
+
+    /// With one more word in the environment of its processes, from the next start on.
+    pub(crate) fn with(&mut self, name: &'static str, value: impl Into<OsString>) {
+        self.environment.push((name, value.into()));
     }
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         let settings = format!("listen = ['127.0.0.1:0']\njobs = '{}'\n{}", self.jobs, self.settings);
         command.env(FIXTURE, settings).env(DIRECTORY, &self.directory);
-        if self.schedules {
-            command.env(SCHEDULES, "1");
-        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
     }
 
     pub(crate) fn serve(&mut self) {
-        self.server = None;
+        self.kill();
         self.server = Some(ServerProcess::start(&mut self.command()));
+    }
+
+    /// Kills all of its processes at once.
+    pub(crate) fn kill(&mut self) {
+        self.server = None;
     }
 
     pub(crate) fn server(&mut self) -> &mut ServerProcess {
         self.server.as_mut().unwrap()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.server.as_ref().unwrap().log()
+    }
+
+    #[track_caller]
+    pub(crate) fn wait_for_log(&self, text: &str) {
+        self.server.as_ref().unwrap().wait_for_log(text);
     }
 
     pub(crate) fn address(&self) -> String {

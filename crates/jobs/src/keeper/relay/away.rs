@@ -86,7 +86,7 @@ impl Relay<'_> {
         let pledged = std::mem::take(&mut self.pledged).into_iter();
         self.replies.extend(pledged.map(|(id, _)| (id, Reply::Failed(reason.clone()))));
         self.forward.begin_again();
-        if let Err(error) = self.spool.roll_back() {
+        if let Err(error) = self.spool.reopen() {
             tracing::error!(target: "jobs", %error, "the spool cannot be read");
         }
     }
