@@ -1,6 +1,6 @@
 //! Schedules fibers on reactors; the same calls block a plain thread.
 //!
-//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`mod@park`], [`sleep`], [`deadline`]), sockets ([`net`]),
+//! In scope: fibers ([`spawn`], [`scope`], [`yield_now`]), waiting ([`mod@park`], [`sleep`], [`deadline`]), what runs later ([`timer`]), sockets ([`net`]),
 //! connections that wait without a fiber ([`feed`]), channels and locks ([`sync`]), what would hold the loop elsewhere
 //! ([`offload`](fn@offload), [`fs`], [`dns`]), futures ([`block_on`](fn@block_on), [`adapter`]), and the [`Watchdog`]. Out of scope:
 //! protocols, processes, signals.
@@ -66,6 +66,7 @@ pub mod fs;
 pub mod lend;
 pub mod net;
 pub mod sync;
+pub mod timer;
 
 pub use cause::waiting_for;
 

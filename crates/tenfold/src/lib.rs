@@ -48,6 +48,7 @@ pub use tenfold_jobs as jobs;
 pub use tenfold_rooms as rooms;
 pub use tenfold_server::runtime::cause::{Cause, waiting_for};
 pub use tenfold_server::runtime::sync::channel;
+pub use tenfold_server::runtime::timer;
 pub use tenfold_server::runtime::{deadline, offload, scope, sleep, spawn, try_sleep, yield_now};
 pub use tenfold_server::scoreboard::{Table, TableConfig, TableError};
 pub use tenfold_server::{
