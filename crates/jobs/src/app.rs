@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::registry::{Job, Registry};
 use crate::runner::Runner;
 use crate::store::{KeeperStore, NoStore, Store};
+use crate::topic::{Collect, Topic, TopicsPart};
 use crate::wire::{self, Misfire, ScheduleSpec};
 
 /// Gives an [`App`] jobs.
@@ -46,6 +47,24 @@ pub trait AppJobs {
 
     /// Sets the rules of a queue.
     fn queue(self, queue: Queue) -> App;
+
+    /// A log that all workers append to by [`Topics`](crate::topic::Topics), and whoever has [`Topic::reader`] reads.
+    fn topic(self, topic: Topic) -> App;
+
+    /// The same, with a process of its own that hands batch after batch to `collect`: [`Lines`](crate::topic::Lines), a file, or a
+    /// function.
+    ///
+    /// ```
+    /// use tenfold_jobs::AppJobs;
+    /// use tenfold_jobs::topic::{Batch, Topic};
+    /// use tenfold_server::App;
+    ///
+    /// App::new().topic_to(Topic::new("visits"), |batch: Batch<'_>| {
+    ///     println!("{} visits", batch.records().count());
+    ///     Ok(())
+    /// });
+    /// ```
+    fn topic_to(self, topic: Topic, collect: impl Collect) -> App;
 
     /// Serves a page under this path, to look at queues and jobs and to step in. It asks nobody who they are: put it where only
     /// the right people come.
@@ -105,6 +124,16 @@ impl AppJobs for App {
             part.fail(format!("there are two queues of the name {name:?}"));
         }
         self
+    }
+
+    fn topic(mut self, topic: Topic) -> App {
+        self.part::<TopicsPart>().add(topic);
+        self
+    }
+
+    fn topic_to(mut self, topic: Topic, collect: impl Collect) -> App {
+        self.part::<TopicsPart>().add_collector(topic.clone(), collect);
+        self.topic(topic)
     }
 
     fn jobs_page(mut self, path: &str) -> App {

@@ -60,6 +60,45 @@ pub enum Error {
     /// The store refuses, for this reason.
     #[error("{0}")]
     Refused(String),
+    /// A record is larger than a topic takes.
+    #[error("a record for the topic {topic:?} has {bytes} bytes, and {bytes_max} are allowed")]
+    RecordTooLarge {
+        /// The topic.
+        topic: String,
+        /// What it has.
+        bytes: usize,
+        /// What it may have.
+        bytes_max: usize,
+    },
+    /// A topic that refuses has as much on disk as it may, and its buffer is full as well; the record was not kept.
+    #[error("the topic {topic:?} is full")]
+    TopicFull {
+        /// The topic.
+        topic: String,
+        /// What a client is told.
+        #[source]
+        busy: Busy,
+    },
+    /// A topic's files cannot be read or written.
+    #[error("the files of the topic {topic:?}")]
+    Topic {
+        /// The topic.
+        topic: String,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// Whoever takes a topic's batches did not take one.
+    #[error("a batch was not taken")]
+    Collect {
+        /// What it says.
+        source: io::Error,
+    },
+    /// No topic of this name was given to the app.
+    #[error("there is no topic {topic:?}: App::topic makes it")]
+    UnknownTopic {
+        /// The name.
+        topic: String,
+    },
     /// The wait ended before the answer came: a deadline (`TimedOut`) or a cancellation. The jobs may be kept.
     #[error("the wait for the jobs' store has ended")]
     Ended(#[from] io::Error),
@@ -68,6 +107,11 @@ pub enum Error {
 impl Error {
     pub(crate) fn database<E: std::error::Error + Send + Sync + 'static>(error: E) -> Error {
         Error::Database(Box::new(error))
+    }
+
+    pub(crate) fn topic_full(topic: &str) -> Error {
+        let busy = Busy::new("there is no room at the moment", Duration::from_secs(1));
+        Error::TopicFull { topic: topic.into(), busy }
     }
 
     pub(crate) fn unavailable(reason: impl Into<String>) -> Error {

@@ -5,7 +5,8 @@
 //! ```
 //!
 //! In scope: bounded queues with a rule for when they are full, retries, delays, priorities, keys with a bound or an order,
-//! unique jobs, batches, dead jobs and their replay, schedules. Out of scope: HTTP, and what a job does.
+//! unique jobs, batches, dead jobs and their replay, schedules; and [`topic`], a log of records that need none of it. Out of scope:
+//! HTTP, and what a job does.
 //!
 //! The default store is a SQLite file that one process, the keeper, owns ([`keeper`]); it starts and ends with the server. Where
 //! several machines share their jobs it hands them on to Redis, Valkey or NATS, and keeps them while that is away.
@@ -44,6 +45,8 @@ mod runner;
 mod user_tx;
 
 mod page;
+
+pub mod topic;
 
 pub mod keeper;
 mod place;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tenfold_jobs::{
     AppJobs, Ask, Backoff, JobCx, JobError, JobHandler, JobResult, Jobs, Misfire, OnFull, Queue, outbox,
 };
+use tenfold_jobs::topic::{Lines, Topic, Topics};
 use tenfold_server::runtime::try_sleep;
 use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, State, serve};
 
@@ -72,7 +73,13 @@ fn app() -> App {
     let directory = Directory(std::env::var_os(DIRECTORY).expect("the test sets it").into());
     let soon = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
     let page = OnFull::Page { html: "<h1>sold out</h1>".into(), retry_after: Duration::from_secs(7) };
+    let visits = Topic::new("visits").directory(directory.0.join("visits"));
+    let lines = Lines::to(directory.0.join("visits.log"));
     let app = App::new()
+        .topic_to(visits, lines)
+        .post("/visit/{text}", |Path(text): Path<String>, topics: Topics| -> Result<()> {
+            Ok(topics.append("visits", text.as_bytes())?)
+        })
         .state(directory)
         .job("note", note.backoff(soon))
         .job("fragile", note.queue("fragile").retries(1).backoff(soon))
