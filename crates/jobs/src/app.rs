@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tenfold_server::supervisor::Group;
-use tenfold_server::{App, Part, Settings};
+use tenfold_server::{App, Companion, Part, Settings, StateMap};
 
 use crate::cron::Cron;
 use crate::handler::JobHandler;
@@ -18,11 +18,15 @@ use crate::registry::{Job, Registry};
 use crate::runner::Runner;
 use crate::store::{KeeperStore, NoStore, Store};
 use crate::topic::{Collect, Topic, TopicsPart};
-use crate::wire::{self, Misfire, ScheduleSpec};
+use crate::wire::{self, Misfire, ScheduleSpec, Want};
+
+/// Most processes that run nothing but jobs.
+const JOB_WORKERS_MAX: usize = 256;
 
 /// Gives an [`App`] jobs.
 pub trait AppJobs {
-    /// Runs jobs of this name with `handler`: in every worker of the server, beside its requests. See [`JobHandler`] for what
+    /// Runs jobs of this name with `handler`: in every worker of the server, beside its requests; or in `job_workers` processes of
+    /// their own where the settings say so, or its queue has some ([`Queue::processes`]). See [`JobHandler`] for what
     /// may be said about it.
     ///
     /// ```
@@ -102,6 +106,7 @@ struct JobsPart {
     /// Where the app wants them, and where they are.
     wished: Option<PathBuf>,
     place: Option<Place>,
+    job_workers: usize,
     /// The first mistake; said when the app is built.
     mistake: Option<String>,
 }
@@ -202,6 +207,13 @@ impl Part for JobsPart {
     fn prepare(&mut self, settings: &Settings) -> Result<(), String> {
         let said = settings.jobs.as_ref().map(PathBuf::from).or_else(|| self.wished.clone());
         let said = said.unwrap_or_else(|| DEFAULT_FILE.into());
+        if settings.job_workers > JOB_WORKERS_MAX {
+            return Err(format!(
+                "job_workers = {}: at most {JOB_WORKERS_MAX} are possible",
+                settings.job_workers
+            ));
+        }
+        self.job_workers = settings.job_workers;
         // A path that is no text is a file.
         self.place = Some(match said.to_str() {
             Some(text) => Place::parse(text)?,
@@ -229,14 +241,31 @@ impl Part for JobsPart {
             };
             Ok(Jobs { store, registry: for_state.clone() })
         });
-        if registry.wants().is_empty() || registry.jobs.is_empty() {
-            return Ok(app);
-        }
-        Ok(app.companion(|state| {
-            let jobs = state.get::<Jobs>().cloned().ok_or("the jobs are not among the state")?;
-            Ok(Box::new(Runner::start(jobs, state)?))
-        }))
+        Ok(match registry.jobs.is_empty() {
+            true => app,
+            false => add_runners(app, &registry, self.job_workers),
+        })
     }
+}
+
+/// Puts runners where the queues and the settings want them: in the workers, or in processes beside them.
+fn add_runners(mut app: App, registry: &Registry, job_workers: usize) -> App {
+    let wants = registry.wants();
+    let start = |wants: Vec<Want>| {
+        move |state: &Arc<StateMap>| -> Result<Box<dyn Companion>, String> {
+            Ok(Box::new(Runner::start(state, wants.clone())?))
+        }
+    };
+    app = match (wants.is_empty(), job_workers) {
+        (true, _) => app,
+        (false, 0) => app.companion(start(wants)),
+        (false, count) => app.aside("jobs", count, start(wants)),
+    };
+    for (queue, count) in registry.apart() {
+        let name = format!("jobs-{queue}");
+        app = app.aside(&name, count, start(vec![Want { queue, at_once: 1 }]));
+    }
+    app
 }
 
 #[cfg(test)]

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::wire::QueueSpec;
 
+/// Most processes of one queue.
+const PROCESSES_MAX: u32 = 256;
+
 /// A named, bounded line of jobs. Every bound has a default, so a queue that nobody describes is bounded as well.
 ///
 /// ```
@@ -52,14 +55,16 @@ pub enum OnFull {
     },
 }
 
-/// What a job runs on, in each worker process, and how many at a time.
+/// What a job runs on, and how many at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Workers {
-    /// Fibers of one thread that they share: for jobs that wait.
+    /// Fibers of one thread that they share, so many in each worker process: for jobs that wait.
     Fibers(u32),
-    /// A thread for each job: for jobs that compute, or block in a library that is not ours.
+    /// A thread for each job, so many in each worker process: for jobs that compute, or block in a library that is not ours.
     Threads(u32),
+    /// So many processes of their own, with one job at a time each: for jobs that crash, leak, or want a process for themselves.
+    Processes(u32),
     /// None: this program only fills the queue.
     None,
 }
@@ -106,15 +111,22 @@ impl Queue {
         self
     }
 
-    /// So many fibers in each worker process.
+    /// So many fibers in each worker process, or in each of `job_workers` where the settings have them.
     pub fn fibers(mut self, at_once: u32) -> Queue {
         self.workers = Workers::Fibers(at_once);
         self
     }
 
-    /// So many threads in each worker process.
+    /// So many threads in each worker process, or in each of `job_workers` where the settings have them.
     pub fn threads(mut self, at_once: u32) -> Queue {
         self.workers = Workers::Threads(at_once);
+        self
+    }
+
+    /// So many processes that run one job of this queue at a time each, and nothing else. They come beside the workers of the
+    /// server, whatever `job_workers` says; each opens what the app's state opens. At most 256.
+    pub fn processes(mut self, count: u32) -> Queue {
+        self.workers = Workers::Processes(count.min(PROCESSES_MAX));
         self
     }
 

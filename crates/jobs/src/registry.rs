@@ -48,7 +48,7 @@ impl Registry {
         }
     }
 
-    /// What a worker takes at a time.
+    /// What a process takes at a time that runs jobs of all queues which have no processes of their own.
     pub(crate) fn wants(&self) -> Vec<Want> {
         let wants = self.all_queues().into_iter().filter_map(|queue| match queue.workers {
             Workers::Fibers(at_once) | Workers::Threads(at_once) if at_once > 0 => {
@@ -57,6 +57,15 @@ impl Registry {
             _ => None,
         });
         wants.collect()
+    }
+
+    /// Queues that have processes of their own, and how many.
+    pub(crate) fn apart(&self) -> Vec<(String, usize)> {
+        let queues = self.all_queues().into_iter().filter_map(|queue| match queue.workers {
+            Workers::Processes(count) if count > 0 => Some((queue.spec.name, count as usize)),
+            _ => None,
+        });
+        queues.collect()
     }
 }
 

@@ -1,7 +1,7 @@
-//! `Runner`: runs jobs in a worker, beside its requests.
+//! `Runner`: runs jobs, in a worker beside its requests, or in a process that does nothing else.
 //!
 //! It has threads of its own, in every model: one with a loop, whose fibers run the jobs of most queues, and one for each
-//! running job of a queue that asks for threads. So jobs hold up no request's loop, and the `serial` model stays what it is
+//! running job of a queue that asks for threads or has processes of its own. So jobs hold up no request's loop, and the `serial` model stays what it is
 //! for its requests.
 //!
 //! ```text
@@ -25,7 +25,7 @@ use crate::handler::JobResult;
 use crate::jobs::Jobs;
 use crate::queue::Workers;
 use crate::store::{Desk, Event};
-use crate::wire::{End, Lease, Outcome, millis};
+use crate::wire::{End, Lease, Outcome, Want, millis};
 
 /// Usable bytes of a job's stack on a fiber: as a handler's.
 const STACK_BYTES: usize = 256 << 10;
@@ -53,11 +53,11 @@ struct Shared {
 }
 
 impl Runner {
-    /// Starts what the app's queues ask for. Runs in the worker.
-    pub(crate) fn start(jobs: Jobs, state: &Arc<StateMap>) -> Result<Runner, String> {
-        let wants = jobs.registry.wants();
-        let mut queues = jobs.registry.all_queues().into_iter();
-        let (fibers, end) = match queues.any(|queue| matches!(queue.workers, Workers::Fibers(_))) {
+    /// Starts to take what `wants` says, with the jobs that are among the state. Called in the process that runs them.
+    pub(crate) fn start(state: &Arc<StateMap>, wants: Vec<Want>) -> Result<Runner, String> {
+        let jobs = state.get::<Jobs>().cloned().ok_or("the jobs are not among the state")?;
+        let on_fibers = |want: &Want| matches!(jobs.registry.queue(&want.queue).workers, Workers::Fibers(_));
+        let (fibers, end) = match wants.iter().any(on_fibers) {
             true => {
                 let end = Arc::new(Semaphore::new(0));
                 (Some(start_loop(end.clone())?), Some(end))

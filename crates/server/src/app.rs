@@ -8,6 +8,7 @@ use std::sync::Arc;
 use http::Method;
 use tenfold_http::h1::HeadView;
 
+use crate::aside::Aside;
 use crate::error::{Error, Failure, Result};
 use crate::handler::Handler;
 use crate::lane::Lane;
@@ -55,6 +56,7 @@ pub struct App {
     request_ids: bool,
     parts: Vec<Box<dyn Part>>,
     companions: Vec<StartCompanion>,
+    asides: Vec<Aside>,
     services: Catalogue,
 }
 
@@ -279,6 +281,16 @@ impl App {
         self
     }
 
+    /// Starts something in `count` processes of its own beside the workers, which have the app's state and serve no request. They
+    /// come with each generation and go with it. For parts; an error ends the process with one line.
+    pub fn aside<F>(mut self, name: &str, count: usize, start: F) -> App
+    where
+        F: Fn(&Arc<StateMap>) -> Result<Box<dyn Companion>, String> + Send + Sync + 'static,
+    {
+        self.asides.push(Aside::new(name, count, Arc::new(start)));
+        self
+    }
+
     /// Tells the parts how the server runs.
     ///
     /// # Errors
@@ -335,6 +347,7 @@ impl App {
             lanes,
             makers: self.makers,
             companions: self.companions,
+            asides: self.asides,
             services: self.services,
         })
     }
@@ -355,6 +368,7 @@ pub struct Blueprint {
     lanes: Vec<(String, Lane)>,
     makers: Vec<StateMaker>,
     companions: Vec<StartCompanion>,
+    asides: Vec<Aside>,
     services: Catalogue,
 }
 
@@ -393,6 +407,11 @@ impl Blueprint {
     /// What starts beside the requests of each worker.
     pub(crate) fn companions(&self) -> &[StartCompanion] {
         &self.companions
+    }
+
+    /// What has processes of its own.
+    pub(crate) fn asides(&self) -> &[Aside] {
+        &self.asides
     }
 
     /// What is served beside HTTP.

@@ -12,6 +12,7 @@ mod context;
 mod extract;
 mod respond;
 
+mod aside;
 mod drive;
 mod guard;
 pub mod keeper;

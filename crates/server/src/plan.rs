@@ -7,6 +7,7 @@ use tenfold_scoreboard::{Scoreboard, Slot};
 use tenfold_supervisor::{ExitReason, Group, Identity, Listen, ListenerSet, Worker};
 
 use crate::app::Blueprint;
+use crate::aside::Aside;
 use crate::part::Companions;
 use crate::services::Listening;
 use crate::settings::Settings;
@@ -43,16 +44,33 @@ impl Plan {
         Ok(listening)
     }
 
+    /// Processes beside those of the model.
+    pub(crate) fn asides(&self) -> usize {
+        self.blueprint.asides().iter().map(Aside::count).sum()
+    }
+
+    /// All processes of a generation, when these are the model's. The workers stay the last of them.
+    pub(crate) fn groups(self: &Arc<Self>, model: Vec<Group>) -> Vec<Group> {
+        let mut before: usize = model.iter().map(Group::count).sum();
+        let processes = before + self.asides();
+        let aside = |aside: &Aside| {
+            let group = aside.group(self, before, processes);
+            before += aside.count();
+            group
+        };
+        self.blueprint.asides().iter().map(aside).collect::<Vec<_>>().into_iter().chain(model).collect()
+    }
+
     /// Workers that accept, with what the settings say about their number and their lives.
     pub(crate) fn group(
         &self,
         is_spare: fn(&Slot) -> bool,
         run: impl Fn(&Worker) -> ExitReason + 'static,
     ) -> Group {
-        let workers = self.settings.workers();
+        let (workers, processes) = (self.settings.workers(), self.settings.workers() + self.asides());
         let (companions, graceful) = (self.companions.clone(), self.settings.graceful_timeout());
         let run = move |worker: &Worker| {
-            ProcessShare::new(worker.index(), workers).set();
+            ProcessShare::new(worker.index(), processes).set();
             let reason = run(worker);
             // The master has its own eye on the time, and kills what is over it.
             companions.wait(graceful);

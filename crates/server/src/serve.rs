@@ -7,6 +7,7 @@ use tenfold_scoreboard::{SLOTS_MAX, Scoreboard};
 use tenfold_supervisor::{Group, Identity, Listen, ListenSpec, ListenerSet, Master};
 
 use crate::app::{App, Blueprint, BuildError};
+use crate::aside::Aside;
 use crate::lane::Lane;
 use crate::models::Model;
 use crate::part::Companions;
@@ -93,7 +94,7 @@ pub fn serve_with(
     let of_parts = app.processes();
     let blueprint = Arc::new(app.build()?);
     let listeners = ListenerSet::inherited()?;
-    let slots = slots(model, settings);
+    let slots = slots(model, settings, &blueprint);
     let board = match &settings.scoreboard_file {
         Some(path) => Scoreboard::create_at(path, slots),
         None => Scoreboard::new(slots),
@@ -106,7 +107,7 @@ pub fn serve_with(
     let of_parts_identity = identity.clone();
     raise_descriptors(model, settings);
     crate::panic::install_hook();
-    let groups = model.groups(&Arc::new(plan)).map_err(ServeError::Settings)?;
+    let groups = groups(model, plan).map_err(ServeError::Settings)?;
     site.begin(settings)?;
     let serving = serving(&listeners, model, settings);
     let mut master = Master::new(settings.master())
@@ -192,8 +193,15 @@ fn plan(
     Ok((model, plan))
 }
 
-fn slots(model: &dyn Model, settings: &Settings) -> usize {
-    let processes = settings.workers() * (1 + model.facts(settings).processes);
+/// The processes of a generation.
+fn groups(model: &'static dyn Model, plan: Plan) -> Result<Vec<Group>, String> {
+    let plan = Arc::new(plan);
+    Ok(plan.groups(model.groups(&plan)?))
+}
+
+fn slots(model: &dyn Model, settings: &Settings, blueprint: &Blueprint) -> usize {
+    let asides: usize = blueprint.asides().iter().map(Aside::count).sum();
+    let processes = settings.workers() * (1 + model.facts(settings).processes) + asides;
     (processes * GENERATIONS).clamp(SLOTS_MIN, SLOTS_MAX)
 }
 

@@ -95,6 +95,8 @@ pub struct Settings {
     /// Where jobs are kept: a file, by default `jobs.db`, beside which its keeper listens; or the address of an engine that
     /// several machines share, as `redis://host:6379?prefix=shop` (docs/jobs.md).
     pub jobs: Option<String>,
+    /// Processes that run jobs and serve no request, beside the workers; default 0: jobs run in the workers.
+    pub job_workers: usize,
     /// Where rooms are kept: `redis://host:port` or `nats://host:port`, the same for all machines of a service; default in the
     /// memory of this machine's keeper.
     pub rooms: Option<String>,
@@ -142,6 +144,7 @@ impl Default for Settings {
             scoreboard_file: None,
             status: None,
             jobs: None,
+            job_workers: 0,
             rooms: None,
             services: BTreeMap::new(),
             server_header: "tenfold".into(),

@@ -133,6 +133,9 @@ impl Generation {
         let group = self.groups.len().saturating_sub(1);
         self.phase = Phase::Draining { until, group };
         self.order(Order::Graceful, Some(group));
+        let others =
+            self.groups.iter().enumerate().filter(|(index, other)| other.stops_at_once && *index != group);
+        others.for_each(|(index, _)| self.order(Order::Graceful, Some(index)));
     }
 
     /// Has it end now.

@@ -23,6 +23,7 @@ pub struct Group {
     pub(crate) recycling: Recycling,
     pub(crate) is_spare: fn(&Slot) -> bool,
     pub(crate) elastic: bool,
+    pub(crate) stops_at_once: bool,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -90,6 +91,7 @@ impl Group {
             recycling: Recycling::default(),
             is_spare: |slot| slot.connections_open.get() == 0,
             elastic: false,
+            stops_at_once: false,
             identity: None,
         }
     }
@@ -122,6 +124,19 @@ impl Group {
     pub fn elastic(mut self) -> Self {
         self.elastic = true;
         self
+    }
+
+    /// A graceful stop of its generation is theirs from its first moment, whatever the other groups still do: they have the whole
+    /// time that it may take.
+    #[must_use]
+    pub fn stops_at_once(mut self) -> Self {
+        self.stops_at_once = true;
+        self
+    }
+
+    /// How many workers it has at most.
+    pub fn count(&self) -> usize {
+        self.count
     }
 
     /// Whom the workers run as. They change to it before `run` is called.

@@ -16,6 +16,7 @@ mod on;
 mod producers;
 mod site;
 
+mod apart;
 mod disk;
 mod engines;
 mod faults;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         retries::cases(),
         stop::cases(),
         schedules::cases(),
+        apart::cases(),
         disk::cases(),
         faults::cases(),
         engines::cases(),

@@ -7,6 +7,7 @@ use tenfold_testkit::{Case, Exit, ServerProcess, Signal, signal_process, wait_un
 
 use crate::fixture::Note;
 use crate::on::{On, each};
+use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {
     [
@@ -34,8 +35,13 @@ fn waits(on: On) {
 }
 
 fn goes_back(on: On) {
-    let mut site = on.start("model = 'pool'\nworkers = 1\ngraceful_timeout_secs = 3.0");
-    let id = site.enqueue("note", &Note { text: "a".into(), wait_ms: 20_000, ..Note::default() });
+    outlives_a_stop(on, "model = 'pool'\nworkers = 1", "note");
+}
+
+/// A job of this kind that runs when the server stops runs again when it starts. Its site, and the job.
+pub(crate) fn outlives_a_stop(on: On, settings: &str, kind: &str) -> (Site, String) {
+    let mut site = on.start(&format!("{settings}\ngraceful_timeout_secs = 3.0"));
+    let id = site.enqueue(kind, &Note { text: "a".into(), wait_ms: 20_000, ..Note::default() });
     site.wait_for("begin a");
     site.server().signal(Signal::TERM);
     assert_eq!(site.server().wait(Duration::from_secs(20)), Exit::Code(0));
@@ -43,6 +49,7 @@ fn goes_back(on: On) {
     wait_until("it runs again", || (site.texts() == ["begin a", "begin a"]).then_some(()));
     let job = site.job(&id);
     assert_eq!((&job["attempt"], &job["crashes"]), (&json!(0), &json!(0)));
+    (site, id)
 }
 
 fn keeper_dies(on: On) {

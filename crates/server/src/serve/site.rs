@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tenfold_scoreboard::Scoreboard;
 use tenfold_supervisor::{Identity, Listen, ListenerSet, LogLevel, Prepared, Source, Wish};
 
-use super::{Again, ServeError, plan, raise_descriptors};
+use super::{Again, ServeError, groups, plan, raise_descriptors};
 use crate::app::Blueprint;
 use crate::settings::Settings;
 use crate::sight::picture::Picture;
@@ -99,7 +99,7 @@ impl Source for Site {
         raise_descriptors(model, &settings);
         let (listen, identity) = (plan.listen.clone(), plan.identity.clone());
         self.coming = Some(Facts { blueprint, settings: settings.clone(), listen, identity });
-        let groups = self.make_log_files().and_then(|()| model.groups(&Arc::new(plan)))?;
+        let groups = self.make_log_files().and_then(|()| groups(model, plan))?;
         Ok(Prepared { groups, config: settings.master() })
     }
 

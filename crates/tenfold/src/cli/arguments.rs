@@ -251,6 +251,9 @@ pub(crate) struct ServeOptions {
     /// The file in which jobs are kept, or the address of an engine: redis://HOST:PORT, nats://HOST:PORT.
     #[arg(long, value_name = "FILE")]
     jobs: Option<String>,
+    /// Processes that run jobs and serve no request, beside the workers; 0: jobs run in the workers.
+    #[arg(long, value_name = "N")]
+    job_workers: Option<usize>,
     /// Report whoever holds a loop for longer than this many milliseconds; 0 for never.
     #[arg(long, value_name = "N")]
     watchdog_ms: Option<u64>,
@@ -301,6 +304,7 @@ impl ServeOptions {
         settings.reuseport |= self.reuseport;
         settings.control = self.control.clone().or(settings.control);
         settings.jobs = self.jobs.clone().or(settings.jobs);
+        settings.job_workers = self.job_workers.unwrap_or(settings.job_workers);
         settings.pid_file = self.pid_file.clone().or(settings.pid_file);
         if let Some(access_log) = &self.access_log {
             settings.access_log.clone_from(access_log);
