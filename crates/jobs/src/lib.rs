@@ -45,6 +45,7 @@ mod runner;
 mod user_tx;
 
 mod page;
+mod shown;
 
 pub mod topic;
 

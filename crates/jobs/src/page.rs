@@ -11,6 +11,7 @@ use serde_json::Value;
 use tenfold_server::{App, Error, HeaderMap, Html, Path, Query, Redirect, Result, StatusCode};
 
 use crate::jobs::Jobs;
+use crate::shown::STATES;
 use crate::wire::Ask;
 
 /// Jobs of a list.
@@ -100,7 +101,7 @@ fn show_list(jobs: &Jobs, path: &str, chosen: &Chosen) -> Result<Html<String>> {
         "<p><a href=\"{path}\">All queues</a></p><h1>{} jobs, the latest first</h1>",
         escape(&chosen.state)
     );
-    for state in ["live", "done", "dead", "cancelled"] {
+    for state in STATES {
         let queue = encode(&Value::String(chosen.queue.clone()));
         let _ = write!(html, "<a href=\"{path}/list?state={state}&amp;queue={queue}\">{state}</a> ");
     }

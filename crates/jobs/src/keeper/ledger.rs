@@ -7,9 +7,10 @@ use std::path::Path;
 
 use rusqlite::types::FromSql;
 use rusqlite::{Row, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::database::Database;
+use crate::shown;
 use crate::wire::{Lease, NewJob};
 
 type Result<T> = rusqlite::Result<T>;
@@ -318,46 +319,21 @@ impl Ledger {
     }
 
     /// Jobs for a person to look at, the latest first.
-    pub(super) fn list(&self, queue: &str, state: Stored, limit: u32) -> Result<Vec<Value>> {
+    pub(super) fn list(&self, queue: &str, state: i64, limit: u32) -> Result<Vec<Value>> {
         let sql = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created_at, \
                    ended_at, error from job where state = ?1 and (?2 = '' or queue = ?2) order by seq desc limit ?3";
-        self.database.read_all(sql, params![state as i64, queue, limit], describe)
+        self.database.read_all(sql, params![state, queue, limit], shown::job)
     }
 
     /// One job for a person to look at.
     pub(super) fn show(&self, id: &str) -> Result<Option<Value>> {
         let sql = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created_at, \
                    ended_at, error from job where id = ?";
-        self.database.read(sql, [id], describe)
+        self.database.read(sql, [id], shown::job)
     }
 }
 
 /// SQLite's numbers have a sign; these are never below zero.
 fn unsigned(row: &Row<'_>, index: usize) -> Result<u64> {
     Ok(row.get::<_, i64>(index)?.unsigned_abs())
-}
-
-fn describe(row: &Row<'_>) -> Result<Value> {
-    let state = match row.get::<_, i64>(5)? {
-        0 => "live",
-        1 => "done",
-        2 => "dead",
-        _ => "cancelled",
-    };
-    Ok(json!({
-        "seq": row.get::<_, i64>(0)?,
-        "id": row.get::<_, String>(1)?,
-        "queue": row.get::<_, String>(2)?,
-        "name": row.get::<_, String>(3)?,
-        "payload": row.get::<_, String>(4)?,
-        "state": state,
-        "run_at_ms": row.get::<_, i64>(6)?,
-        "priority": row.get::<_, i64>(7)?,
-        "key": row.get::<_, Option<String>>(8)?,
-        "attempt": row.get::<_, i64>(9)?,
-        "crashes": row.get::<_, i64>(10)?,
-        "created_at_ms": row.get::<_, i64>(11)?,
-        "ended_at_ms": row.get::<_, Option<i64>>(12)?,
-        "error": row.get::<_, Option<String>>(13)?,
-    }))
 }

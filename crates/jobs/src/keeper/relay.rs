@@ -32,6 +32,7 @@ use super::schedule::Schedules;
 use super::spool::Spool;
 use super::{Left, QUIET_MS, make_file, now_ms};
 use crate::place::EngineSettings;
+use crate::shown;
 use crate::store::engine::{Call, EngineError, Notice};
 use crate::wire::{Ask, End, Enqueue, Hello, Outcome, QueueSpec, Receipt, Reply, Request, ScheduleSpec};
 
@@ -326,10 +327,9 @@ impl<'a> Relay<'a> {
 
     fn take_question(&mut self, id: u64, ask: Ask) {
         if let Ask::List { state, .. } = &ask
-            && !["live", "done", "dead", "cancelled"].contains(&state.as_str())
+            && shown::state(state).is_none()
         {
-            let reason = format!("unknown state {state:?}: expected live, done, dead or cancelled");
-            return self.replies.push((id, Reply::Refused(reason)));
+            return self.replies.push((id, Reply::Refused(shown::no_state(state))));
         }
         match &self.link {
             Link::Away { reason, .. } => {

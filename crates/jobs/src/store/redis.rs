@@ -249,7 +249,7 @@ fn ask_words(ask: &Ask) -> (&'static str, Vec<u8>) {
     match ask {
         Ask::Queues => ("queues", Vec::new()),
         Ask::List { queue, state, limit } => {
-            let state = answers::state_number(state).unwrap_or(0);
+            let state = crate::shown::state(state).unwrap_or(0);
             ("list", encode(&List { queue, state, limit: (*limit).min(1_000) }))
         }
         Ask::Job(id) => ("job", encode(id)),

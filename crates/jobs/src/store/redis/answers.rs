@@ -4,16 +4,10 @@ use serde_json::{Value as Json, json};
 use tenfold_client::redis::{FromValue, Value};
 
 use super::super::engine::{Answer, Call, EngineError};
+use crate::shown::STATES;
 use crate::wire::{Ask, Lease, Receipt};
 
 type Result<T> = std::result::Result<T, EngineError>;
-
-/// States of a job, by their number.
-const STATES: [&str; 4] = ["live", "done", "dead", "cancelled"];
-
-pub(super) fn state_number(name: &str) -> Option<i64> {
-    STATES.iter().position(|known| *known == name).and_then(|index| i64::try_from(index).ok())
-}
 
 /// What a reply says that belongs to this call.
 pub(super) fn answer(call: &Call, reply: Value) -> Result<Answer> {

@@ -94,24 +94,24 @@ function J.retry_later(job, after_ms, reason)
   end
 end
 
--- The workers of these jobs have died.
-function J.crashed(seqs)
+-- What is done to each of these jobs that this keeper has leased.
+local function each_lease(seqs, act)
   for _, seq in ipairs(seqs) do
     local job = J.load(seq)
     if job and job.phase == 'leased' and job.by == keeper then
-      J.crash(job)
+      act(job)
     end
   end
 end
 
+-- The workers of these jobs have died.
+function J.crashed(seqs)
+  each_lease(seqs, J.crash)
+end
+
 -- The workers of these jobs have ended in good order.
 function J.returned(seqs)
-  for _, seq in ipairs(seqs) do
-    local job = J.load(seq)
-    if job and job.phase == 'leased' and job.by == keeper then
-      J.give_back(job)
-    end
-  end
+  each_lease(seqs, J.give_back)
 end
 
 -- What a keeper has leased.

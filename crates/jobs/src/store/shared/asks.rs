@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::engine::Answer;
 use super::Machine;
+use crate::shown;
 use crate::wire::Ask;
 
 const SHOWN: &str = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created, ended, \
@@ -23,8 +24,7 @@ impl Machine {
         match ask {
             Ask::Queues => self.queues(now).map(plain),
             Ask::List { queue, state, limit } => {
-                let states = ["live", "done", "dead", "cancelled"];
-                let state = states.iter().position(|known| known == state).unwrap_or(0) as i64;
+                let state = shown::state(state).unwrap_or(0);
                 let sql = format!(
                     "{SHOWN} where state = ?1 and (?2 = '' or queue = ?2) order by seq desc limit ?3"
                 );
@@ -47,26 +47,9 @@ impl Machine {
         }
     }
 
-    /// A job for a person to look at, with the names that the embedded store gives to everything.
+    /// A job for a person to look at.
     fn show(&self, row: &Row<'_>) -> Result<Value> {
-        let seq: i64 = row.get(0)?;
-        let state = ["live", "done", "dead", "cancelled"][usize::from(row.get::<_, u8>(5)?).min(3)];
-        let mut job = json!({
-            "seq": seq,
-            "id": row.get::<_, String>(1)?,
-            "queue": row.get::<_, String>(2)?,
-            "name": row.get::<_, String>(3)?,
-            "payload": row.get::<_, String>(4)?,
-            "state": state,
-            "run_at_ms": row.get::<_, i64>(6)?,
-            "priority": row.get::<_, i64>(7)?,
-            "key": row.get::<_, Option<String>>(8)?,
-            "attempt": row.get::<_, i64>(9)?,
-            "crashes": row.get::<_, i64>(10)?,
-            "created_at_ms": row.get::<_, i64>(11)?,
-            "ended_at_ms": row.get::<_, Option<i64>>(12)?,
-            "error": row.get::<_, Option<String>>(13)?,
-        });
+        let mut job = shown::job(row)?;
         if let Some(phase) = row.get::<_, Option<String>>(14)? {
             job["phase"] = match phase.as_str() {
                 "delayed" => "delayed",
@@ -74,7 +57,7 @@ impl Machine {
                 _ => "waiting",
             }
             .into();
-            job["progress"] = self.progress.get(&seq).copied().unwrap_or(0).into();
+            job["progress"] = self.progress.get(&row.get(0)?).copied().unwrap_or(0).into();
         }
         Ok(job)
     }
