@@ -11,6 +11,7 @@ use tenfold_server::{Busy, Context, FromRequest, Need, Rejection};
 use crate::backoff::random_share;
 use crate::error::{Error, Result};
 use crate::id;
+use crate::place::Durability;
 use crate::queue::OnFull;
 use crate::registry::Registry;
 use crate::store::{Kept, Store};
@@ -217,6 +218,23 @@ impl Draft<'_> {
     pub fn unique(mut self, word: impl ToString, window: Duration) -> Self {
         self.job.unique = Some(word.to_string());
         self.job.unique_ms = wire::millis(window);
+        self
+    }
+
+    /// What its taking in has to outlive; default [`Durability::Disk`]. With [`Durability::Process`] it is with the kernel when the
+    /// call returns: the death of any process, or all of them, takes nothing, and a power failure may take what came in the last
+    /// moments. It does not wait for the disk then, unless what others have sent at the same time does. That it has ended is
+    /// synchronised in any case, and an engine keeps it as it keeps all others.
+    ///
+    /// ```no_run
+    /// # use tenfold_jobs::Durability;
+    /// # fn example(jobs: &tenfold_jobs::Jobs) -> tenfold_jobs::Result<()> {
+    /// jobs.with("thumbnail", &42)?.durability(Durability::Process).send()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.job.process = durability != Durability::Disk;
         self
     }
 

@@ -67,7 +67,7 @@ pub use handler::{
     Bare, Configured, IntoJobResult, JobError, JobHandler, JobOptions, JobResult, Plain, WithCx, WithOptions,
 };
 pub use jobs::{Batch, Draft, Jobs};
-pub use place::DEFAULT_FILE;
+pub use place::{DEFAULT_FILE, Durability};
 pub use queue::{OnFull, Queue, Workers};
 pub use user_tx::UserTx;
 pub use wire::{Ask, Misfire};

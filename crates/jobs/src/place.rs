@@ -50,16 +50,18 @@ pub(crate) enum EngineKind {
     Nats,
 }
 
-/// What an engine must promise about what it has taken in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Durability {
+/// What must be promised about what was taken in: by an engine, or about one job ([`crate::Draft::durability`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Durability {
     /// A power failure loses nothing: each answer comes after fsync.
+    #[default]
     Disk,
-    /// The death of the engine's process loses nothing.
+    /// The death of processes loses nothing.
     Process,
-    /// It may lose everything.
+    /// It may lose everything. About a job: as `Process`, there is nothing less.
     Memory,
-    /// Nobody looks.
+    /// Nobody looks. About a job: as `Process`.
     Unchecked,
 }
 

@@ -94,6 +94,8 @@ pub struct NewJob {
     pub unique: Option<String>,
     /// See `unique`.
     pub unique_ms: u64,
+    /// It is enough that the death of all processes cannot take it: a power failure may.
+    pub process: bool,
 }
 
 /// A queue's bounds and rules, as the keeper needs them.

@@ -33,6 +33,8 @@ pub(super) struct Database {
     connection: Connection,
     /// A transaction is open.
     open: bool,
+    /// Commits wait for the disk.
+    synchronises: bool,
     /// There was an error, and nothing was proved since.
     doubtful: bool,
 }
@@ -42,7 +44,8 @@ impl Database {
     pub(super) fn open(path: &Path, schema: &str) -> Result<Database> {
         let connection = connect(path)?;
         connection.execute_batch(schema)?;
-        let mut database = Database { path: path.to_owned(), connection, open: false, doubtful: false };
+        let mut database =
+            Database { path: path.to_owned(), connection, open: false, synchronises: true, doubtful: false };
         database.write_out()?;
         Ok(database)
     }
@@ -50,7 +53,7 @@ impl Database {
     /// After an error nothing that the connection believes is worth anything: what was not committed has not happened.
     pub(super) fn reopen(&mut self) -> Result<()> {
         self.connection = connect(&self.path)?;
-        (self.open, self.doubtful) = (false, true);
+        (self.open, self.synchronises, self.doubtful) = (false, true, true);
         Ok(())
     }
 
@@ -60,6 +63,17 @@ impl Database {
             self.prove()?;
             self.connection.prepare_cached("begin immediate")?.execute([])?;
             self.open = true;
+        }
+        Ok(())
+    }
+
+    /// Whether the next transaction waits for the disk when it is committed, as it does unless somebody says otherwise. One that does
+    /// not is the kernel's: it outlives all processes, and a power failure may take it. The next one that does takes it along
+    /// (`synchronous = NORMAL`).
+    pub(super) fn synchronise(&mut self, on: bool) -> Result<()> {
+        if !self.open && on != self.synchronises {
+            self.connection.pragma_update(None, "synchronous", if on { "full" } else { "normal" })?;
+            self.synchronises = on;
         }
         Ok(())
     }

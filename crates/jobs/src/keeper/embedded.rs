@@ -10,6 +10,7 @@
 //! file here, and its jobs go back in the same turn. There is no second thread, because there is nothing that it could do
 //! while the disk is busy: nobody may be told anything before.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -114,11 +115,9 @@ impl<'a> Embedded<'a> {
     fn turn(&mut self) -> Result<(), String> {
         let mut requests = std::mem::take(&mut self.unheard);
         requests.append(&mut self.front.read(&mut self.ended));
-        let heard = Heard::of(&requests);
+        let mut heard = Heard::of(&requests);
         let now = now_ms();
-        let outcome =
-            self.apply(requests, now).and_then(|replies| self.book.ledger.commit().map(|_| replies));
-        match outcome {
+        match self.write(requests, &mut heard, now) {
             Ok(mut replies) => {
                 self.ended.clear();
                 self.failing = None;
@@ -135,6 +134,28 @@ impl<'a> Embedded<'a> {
         Ok(())
     }
 
+    /// On disk when it returns, or the kernel's where nobody wants more.
+    fn write(
+        &mut self,
+        requests: Vec<(u64, Request)>,
+        heard: &mut Heard,
+        now: i64,
+    ) -> rusqlite::Result<Vec<(u64, Reply)>> {
+        self.book.ledger.synchronise(heard.wants_disk)?;
+        let replies = self.apply(requests, now)?;
+        // Of what is refused nothing is written: it has no reason to wait for the disk. Answers of one client keep their order.
+        let (refusals, replies): (Vec<_>, Vec<_>) = replies.into_iter().partition(|(id, reply)| {
+            matches!(reply, Reply::Full { .. } | Reply::Refused(_)) && heard.askers.get(id) == Some(&1)
+        });
+        for (id, reply) in refusals {
+            heard.askers.remove(&id);
+            self.front.say(id, &reply);
+        }
+        self.front.flush();
+        self.book.ledger.commit()?;
+        Ok(replies)
+    }
+
     /// Nothing of a turn has happened: who asked is told so, and memory is made again from the file.
     fn fail(&mut self, error: &rusqlite::Error, heard: Heard) -> Result<(), String> {
         let reason = format!("the store cannot be written: {error}");
@@ -148,8 +169,8 @@ impl<'a> Embedded<'a> {
         // Bounded by the clients that there are: each says them once.
         self.unheard = heard.facts;
         self.unheard.retain(|(id, _)| !self.ended.iter().any(|(ended, _)| ended == id));
-        for id in heard.askers {
-            self.front.say(id, &Reply::Failed(reason.clone()));
+        for (id, count) in heard.askers {
+            (0..count).for_each(|_| self.front.say(id, &Reply::Failed(reason.clone())));
         }
         self.failing = Some(reason);
         Ok(())
@@ -246,11 +267,13 @@ impl<'a> Embedded<'a> {
     }
 }
 
-/// What is to be known of a turn's requests if it fails.
+/// What is to be known of a turn's requests: what they want of the disk, and what is to be done if it fails.
 #[derive(Default)]
 struct Heard {
-    /// Who waits for an answer.
-    askers: Vec<u64>,
+    /// Somebody is told that something is on disk.
+    wants_disk: bool,
+    /// Who waits for answers, and for how many.
+    askers: BTreeMap<u64, u32>,
     /// Whose jobs have ended.
     ends: Vec<(u64, Vec<i64>)>,
     /// What is said only once.
@@ -258,13 +281,26 @@ struct Heard {
 }
 
 impl Heard {
+    /// Its answer is waited for.
+    fn ask(&mut self, id: u64) {
+        *self.askers.entry(id).or_default() += 1;
+    }
+
     fn of(requests: &[(u64, Request)]) -> Heard {
         let mut heard = Heard::default();
         for (id, request) in requests {
             match request {
-                Request::Enqueue(_) | Request::Ask(_) => heard.askers.push(*id),
+                Request::Enqueue(enqueue) => {
+                    heard.ask(*id);
+                    heard.wants_disk |= enqueue.jobs.iter().chain(&enqueue.last).any(|job| !job.process);
+                }
+                Request::Ask(_) => {
+                    heard.ask(*id);
+                    heard.wants_disk = true;
+                }
                 Request::Ended(ends) => {
-                    heard.askers.push(*id);
+                    heard.ask(*id);
+                    heard.wants_disk = true;
                     heard.ends.push((*id, ends.iter().map(|end| end.seq).collect()));
                 }
                 Request::Hello(_) | Request::Want(_) | Request::Yield { .. } => {

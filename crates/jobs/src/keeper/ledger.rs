@@ -82,6 +82,11 @@ impl Ledger {
         self.database.reopen()
     }
 
+    /// Whether the next transaction waits for the disk.
+    pub(super) fn synchronise(&mut self, on: bool) -> Result<()> {
+        self.database.synchronise(on)
+    }
+
     /// Makes what was written last, if anything was. Whether there was.
     pub(super) fn commit(&mut self) -> Result<bool> {
         self.database.commit()

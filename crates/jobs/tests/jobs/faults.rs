@@ -29,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let mut cases = vec![
         Case::new("a_keeper_that_dies_after_a_failed_synchronisation_believes_nothing_of_it", dies_in_doubt),
         Case::new("a_file_that_cannot_be_written_at_the_start_is_said_and_tried_again", cannot_start),
+        Case::new("a_job_that_wants_no_disk_waits_for_none_and_outlives_all_processes", process_is_enough),
         Case::new("power_that_fails_at_any_moment_loses_nothing", power_fails),
         Case::new("a_spool_whose_disk_fails_acknowledges_nothing_and_recovers", spool),
     ];
@@ -183,6 +184,23 @@ fn cannot_start() {
     }
     disk.site.wait_until_empty();
     assert_eq!(disk.site.job(&kept)["state"], "done");
+}
+
+/// No synchronisation succeeds, and those who want none do not notice; the next one who wants one does, and all are in it.
+fn process_is_enough() {
+    let mut disk = FaultyDisk::site(On::File);
+    disk.fail(&format!("sync wal {EIO}"));
+    let kept: Kept = (0..20)
+        .map(|number| (disk.site.note("note?process=true&after_ms=60000", &number.to_string()), false))
+        .collect();
+    disk.site.kill();
+    disk.mend();
+    disk.site.serve();
+    for id in kept.keys() {
+        assert_eq!(disk.site.job(id)["phase"], "delayed");
+    }
+    disk.site.note("note?after_ms=60000", "synchronised");
+    disk.all_are_on_disk(&kept);
 }
 
 fn power_fails() {

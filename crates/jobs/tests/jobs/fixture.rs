@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
-use tenfold_jobs::{
-    AppJobs, Ask, Backoff, JobCx, JobError, JobHandler, JobResult, Jobs, Misfire, OnFull, Queue, outbox,
-};
 use tenfold_jobs::topic::{Lines, Topic, Topics};
+use tenfold_jobs::{
+    AppJobs, Ask, Backoff, Durability, JobCx, JobError, JobHandler, JobResult, Jobs, Misfire, OnFull, Queue,
+    outbox,
+};
 use tenfold_server::runtime::try_sleep;
 use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, State, serve};
 
@@ -50,6 +51,7 @@ struct How {
     unique_ms: u64,
     after_ms: u64,
     priority: i8,
+    process: bool,
 }
 
 /// Serves; called before the process has a second thread.
@@ -121,6 +123,9 @@ fn enqueue(
     Json(note): Json<Note>,
 ) -> Result<String> {
     let mut draft = jobs.with(&name, &note)?.priority(how.priority);
+    if how.process {
+        draft = draft.durability(Durability::Process);
+    }
     if let Some(queue) = how.queue {
         draft = draft.queue(queue);
     }
