@@ -23,6 +23,7 @@ pub struct Group {
     pub(crate) recycling: Recycling,
     pub(crate) is_spare: fn(&Slot) -> bool,
     pub(crate) elastic: bool,
+    pub(crate) accepts: bool,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -90,6 +91,7 @@ impl Group {
             recycling: Recycling::default(),
             is_spare: |slot| slot.connections_open.get() == 0,
             elastic: false,
+            accepts: false,
             identity: None,
         }
     }
@@ -121,6 +123,14 @@ impl Group {
     #[must_use]
     pub fn elastic(mut self) -> Self {
         self.elastic = true;
+        self
+    }
+
+    /// Workers take connections from the master's listeners, and say so when they have closed them
+    /// ([`Report::Closed`](crate::Report::Closed)): when all of them have, on a final stop, the master closes its own.
+    #[must_use]
+    pub fn accepting(mut self) -> Self {
+        self.accepts = true;
         self
     }
 
