@@ -35,7 +35,7 @@ impl Plan {
     /// an address that nobody listens on any more is really free.
     pub(crate) fn open_listeners(&self, worker: &Worker) -> Result<Listening, String> {
         title::begin(worker);
-        let mut listening = Listening::default();
+        let mut listening = Listening::of(worker);
         for (spec, bound) in self.listeners.take(&self.listen, worker.index()) {
             listening
                 .add(self.blueprint.services(), &spec, &bound)
@@ -79,6 +79,7 @@ impl Plan {
         let group = Group::new("worker", workers, run)
             .spawning(self.settings.spawning())
             .recycling(self.settings.recycling())
+            .accepting()
             .spare_when(is_spare)
             .identity(self.identity.clone());
         // With a socket for each worker another number of workers shares the sockets in another way.

@@ -14,6 +14,7 @@ use crate::access_log::{AccessLog, LogFormat, LogTarget};
 use crate::app::Opened;
 use crate::drive::balance::Balance;
 use crate::drive::crowd::Crowd;
+use crate::drive::linger::Lingering;
 use crate::drive::shortage::Shortage;
 use crate::guard::addresses::Addresses;
 use crate::guard::memory;
@@ -51,6 +52,8 @@ pub(crate) struct Service {
     pub(crate) request_start: RequestStart,
     /// Descriptors that could not be had.
     pub(crate) shortage: Shortage,
+    /// Clients that close at their leisure, once the worker stops.
+    pub(crate) lingering: Lingering,
     pub(crate) stop: Stop,
     /// How long an idle connection may still send a request after the word to stop.
     pub(crate) idle_grace: Duration,
@@ -115,6 +118,7 @@ impl Service {
             addresses,
             request_start: RequestStart::new(&settings.limits.request_start_from)?,
             shortage: Shortage::default(),
+            lingering: Lingering::default(),
             stop: Stop::new().map_err(|error| format!("cannot create an eventfd: {error}"))?,
             idle_grace: Duration::from_secs_f64(settings.keepalive_min_grace_secs),
             unready: AtomicBool::new(false),

@@ -108,6 +108,11 @@ impl Generation {
         self.processes().next().is_none()
     }
 
+    /// Whether no process will accept another connection.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.processes().all(|(group, process)| process.closed || !self.groups[group].accepts)
+    }
+
     /// Every living process with its group.
     pub(crate) fn processes(&self) -> impl Iterator<Item = (usize, &Process)> {
         let seated = self.seats.iter().flat_map(|seat| {

@@ -24,6 +24,7 @@ pub struct Group {
     pub(crate) is_spare: fn(&Slot) -> bool,
     pub(crate) elastic: bool,
     pub(crate) stops_at_once: bool,
+    pub(crate) accepts: bool,
     pub(crate) identity: Option<Identity>,
 }
 
@@ -92,6 +93,7 @@ impl Group {
             is_spare: |slot| slot.connections_open.get() == 0,
             elastic: false,
             stops_at_once: false,
+            accepts: false,
             identity: None,
         }
     }
@@ -137,6 +139,14 @@ impl Group {
     /// How many workers it has at most.
     pub fn count(&self) -> usize {
         self.count
+    }
+
+    /// Workers take connections from the master's listeners, and say so when they have closed them
+    /// ([`Report::Closed`](crate::Report::Closed)): when all of them have, on a final stop, the master closes its own.
+    #[must_use]
+    pub fn accepting(mut self) -> Self {
+        self.accepts = true;
+        self
     }
 
     /// Whom the workers run as. They change to it before `run` is called.

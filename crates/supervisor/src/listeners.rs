@@ -164,7 +164,7 @@ impl ListenerSet {
             .collect()
     }
 
-    /// In a worker that does not accept: closes all in this process.
+    /// In a worker that does not accept, and in a master that ends: closes all in this process.
     pub fn close(&self) {
         let mut inner = self.lock();
         inner.kept.clear();

@@ -3,6 +3,7 @@
 //! ```text
 //!   ready                    it serves from now on
 //!   failed REASON            it cannot start, and ends
+//!   closed                   it accepts no more, and its listeners are closed
 //!   logs                     the log files are open again      logs REASON   … are not
 //!   condemned REASON         a request is past its hard deadline: it needs a replacement
 //!   facts NAME JSON         something of its own for `status`
@@ -35,6 +36,8 @@ pub enum Report {
     Ready,
     /// It cannot start.
     Failed(String),
+    /// It has been told to stop, has emptied the queues of its listeners and closed them; it finishes what it has.
+    Closed,
     /// It has opened its logs again, or why not.
     Logs(Result<(), String>),
     /// What its requests are doing.
@@ -102,6 +105,7 @@ impl Report {
                 ("facts ", with_name.as_str())
             }
             Self::Ready => ("ready", ""),
+            Self::Closed => ("closed", ""),
             Self::Failed(reason) => ("failed ", reason.as_str()),
             Self::Logs(Ok(())) => ("logs", ""),
             Self::Logs(Err(reason)) => ("logs ", reason.as_str()),
@@ -123,6 +127,7 @@ impl Report {
         let text = text.map(unescape);
         Some(match word {
             "ready" => Self::Ready,
+            "closed" => Self::Closed,
             "failed" => Self::Failed(text.unwrap_or_default()),
             "logs" => Self::Logs(text.map_or(Ok(()), Err)),
             "facts" => {
@@ -207,6 +212,7 @@ mod tests {
         assert!(reader.take().is_empty());
         let said = [
             Report::Ready,
+            Report::Closed,
             Report::Failed("no\nluck \\n".into()),
             Report::Logs(Ok(())),
             Report::Logs(Err("full".into())),

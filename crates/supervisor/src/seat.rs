@@ -60,6 +60,8 @@ pub(crate) struct Process {
     pub(crate) killed: bool,
     /// It has said that a request in it does not end.
     pub(crate) condemned: bool,
+    /// It has said that it accepts no more.
+    pub(crate) closed: bool,
     /// When it is killed, if it was told to stop by itself (recycled, scaled down).
     pub(crate) until: Option<Instant>,
     /// Requests that the slot had counted before it came.
@@ -113,6 +115,7 @@ impl Process {
             ready_at: None,
             killed: false,
             condemned: false,
+            closed: false,
             until: None,
             requests_before: slot.requests.get(),
             jitter: 1.0 - f64::from(crate::backoff::random() as u8) / 2550.0,
@@ -142,6 +145,7 @@ impl Process {
         if self.ready_at.is_none() && reports.contains(&Report::Ready) {
             self.ready_at = Some(Instant::now());
         }
+        self.closed |= reports.contains(&Report::Closed);
         reports
     }
 

@@ -126,7 +126,7 @@ impl Model for EventWorker {
                 Ok(())
             })
         });
-        groups.push(fronts.identity(identity));
+        groups.push(fronts.accepting().identity(identity));
         Ok(groups)
     }
 

@@ -90,6 +90,7 @@ pub(super) fn run_blocking(
                 crowd.disperse();
             }
             super::loops::wait_until_empty(worker, &service, &threads);
+            service.lingering.wait(worker, &service);
             ExitReason::Done
         }
         Err(reason) => ExitReason::Failed(reason),
@@ -118,17 +119,29 @@ fn start_acceptors(
     };
     for index in 0..acceptors {
         for listener in listening.web.clone() {
-            let (service, each) = (service.clone(), each.clone());
+            let (service, each, tenure) = (service.clone(), each.clone(), listening.tenure.clone());
             let each = move |conn| each(Box::new(move || blocking::serve_connection(conn)));
-            start(index, Box::new(move || blocking::accept(&listener, &service, each)))?;
+            let accept = move || {
+                blocking::accept(&listener, &service, each);
+                drop((listener, tenure));
+            };
+            start(index, Box::new(accept))?;
         }
         for (tcp, listener) in listening.tcp.clone() {
-            let (service, each) = (service.clone(), each.clone());
-            start(index, Box::new(move || serve_blocking(&tcp, &listener, &service, |work| each(work))))?;
+            let (service, each, tenure) = (service.clone(), each.clone(), listening.tenure.clone());
+            let accept = move || {
+                serve_blocking(&tcp, &listener, &service, |work| each(work));
+                drop((listener, tenure));
+            };
+            start(index, Box::new(accept))?;
         }
         for (udp, socket) in listening.udp.clone() {
-            let service = service.clone();
-            start(index, Box::new(move || receive_on_thread(&udp, &socket, &service)))?;
+            let (service, tenure) = (service.clone(), listening.tenure.clone());
+            let receive = move || {
+                receive_on_thread(&udp, &socket, &service);
+                drop((socket, tenure));
+            };
+            start(index, Box::new(receive))?;
         }
     }
     Ok((service, threads))

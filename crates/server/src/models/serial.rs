@@ -133,6 +133,8 @@ impl Serial {
         for (udp, socket) in &listening.udp {
             receive_on_thread(udp, socket, &service);
         }
+        drop(listening);
+        service.lingering.wait(worker, &service);
         Ok(())
     }
 }

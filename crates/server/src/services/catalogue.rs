@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tenfold_runtime::net::{TcpListener, UdpSocket};
-use tenfold_supervisor::{Bound, ListenSpec, Listener};
+use tenfold_supervisor::{Bound, ListenSpec, Listener, Report, Reporter, Worker};
 
 use crate::lane::Placement;
 use crate::lane::pool::Pool;
@@ -193,9 +193,26 @@ pub(crate) struct Listening {
     pub(crate) web: Vec<TcpListener>,
     pub(crate) tcp: Vec<(Arc<TcpService>, TcpListener)>,
     pub(crate) udp: Vec<(Arc<UdpService>, UdpSocket)>,
+    /// Held by whoever holds sockets, and let go of after them.
+    pub(crate) tenure: Option<Arc<Tenure>>,
+}
+
+/// When the last of its holders lets go, the worker accepts no more, and its master is told: of a server that ends, nobody is
+/// to wait in a queue that is never looked at again.
+pub(crate) struct Tenure(Reporter);
+
+impl Drop for Tenure {
+    fn drop(&mut self) {
+        self.0.say(&Report::Closed);
+    }
 }
 
 impl Listening {
+    /// No socket yet; the end of the last one is told to the master.
+    pub(crate) fn of(worker: &Worker) -> Listening {
+        Listening { tenure: Some(Arc::new(Tenure(worker.reporter().clone()))), ..Listening::default() }
+    }
+
     /// Adds a socket of the master's, for whoever `spec` names.
     pub(crate) fn add(
         &mut self,

@@ -13,6 +13,8 @@ behaviours![
     idle_connections_are_closed_after_term only |variant| variant.serves_many(),
     a_request_that_is_on_its_way_finds_its_connection_open only |variant| variant.serves_many(),
     who_waits_in_the_kernels_queue_is_served_before_the_end only |variant| !variant.facts().evented,
+    clients_that_do_not_close_are_waited_for_together only |variant| !variant.facts().evented,
+    who_comes_after_the_queue_is_empty_is_refused only |variant| !variant.accepts_when_free(),
     nobody_is_served_after_the_end,
     term_with_a_request_that_never_ends_is_bounded,
     int_does_not_wait_for_requests,
@@ -98,6 +100,42 @@ fn who_waits_in_the_kernels_queue_is_served_before_the_end(variant: &'static Var
     // Each closes when it has its answer: a thread waits for that for a while, and there is only one.
     waiting.into_iter().for_each(|mut client| drop(client.read_response().expect_text(200, "user 1")));
     assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+}
+
+/// There is one thread, and each of those who were answered has as long to close as the server waits for one.
+fn clients_that_do_not_close_are_waited_for_together(variant: &'static Variant) {
+    let linger = Duration::from_secs(1);
+    let threads = if variant.name() == "serial" { "" } else { "threads = 1" };
+    let mut server =
+        variant.start(&format!("keepalive_min_grace_secs = 10.0\n{threads}"), "linger_timeout_secs = 1.0");
+    let held = Held::begin(&server, "/hold");
+    let mut waiting: Vec<Client> = (0..8).map(|_| server.client()).collect();
+    waiting.iter_mut().for_each(|client| drop_ref(client.send_get("/users/1")));
+    server.signal(Signal::TERM);
+    server.wait_for_log("stopping");
+    let started = Instant::now();
+    held.release();
+    waiting.iter_mut().for_each(|client| drop(client.read_response().expect_text(200, "user 1")));
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+    let took = started.elapsed();
+    assert!(took >= linger, "it waits for them: {took:?}");
+    assert!(took < linger * (waiting.len() as u32) / 2, "not one after another: {took:?}");
+}
+
+/// Who would wait until the last request is answered, and be reset then.
+fn who_comes_after_the_queue_is_empty_is_refused(variant: &'static Variant) {
+    for top in ["", "reuseport = true\nworkers = 2"] {
+        let mut server = variant.start(top, "");
+        let held = Held::begin(&server, "/hold");
+        server.signal(Signal::TERM);
+        wait_until("connections are refused", || match Client::try_connect(server.address()) {
+            Err(error) => (error.kind() == std::io::ErrorKind::ConnectionRefused).then_some(()),
+            Ok(_) => None,
+        });
+        let (_, response) = held.release();
+        response.expect(200);
+        assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+    }
 }
 
 fn nobody_is_served_after_the_end(variant: &'static Variant) {

@@ -132,6 +132,11 @@ impl Variant {
         self.connections_at_once() > 1
     }
 
+    /// Whether a connection is accepted by the thread that will serve it, when it has nothing else to do.
+    pub(crate) fn accepts_when_free(&self) -> bool {
+        matches!(self.model.name(), "serial" | "pool")
+    }
+
     /// Whether handlers run in processes behind the one with the connections.
     pub(crate) fn has_handler_processes(&self) -> bool {
         self.facts().processes > 0

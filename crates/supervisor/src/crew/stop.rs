@@ -10,7 +10,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use super::{Crew, upgrade::Upgrade};
-use crate::{generation::Generation, notify, order::Order};
+use crate::{generation::Generation, notify, order::Order, source::Source};
 
 /// Whether the master ends, and how far it is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -108,8 +108,22 @@ impl Crew {
             let lasting = self.generations.iter_mut().filter(|generation| !generation.is_draining());
             lasting.for_each(|generation| generation.drain(until));
         }
+        self.close_listeners();
         self.generations.retain(|generation| generation.lasting || !forgotten(generation));
         self.waiting_over(now);
+    }
+
+    /// The master keeps all sockets open, so that nothing in their queues is lost while workers come and go. At the end nobody
+    /// comes: once all workers have emptied the queues and closed theirs, a client had better be refused than wait for the
+    /// last request of somebody else, and be reset then. A handshake that is completed between a worker's last look and this
+    /// is lost in either case: no call takes a listener's last connection and closes it in one.
+    fn close_listeners(&self) {
+        if matches!(self.stop, Stop::Graceful { .. })
+            && self.generations.iter().all(Generation::is_closed)
+            && let Some(listeners) = self.options.source.as_deref().and_then(Source::listeners)
+        {
+            listeners.close();
+        }
     }
 
     fn give_up_changes(&mut self, why: &str) {

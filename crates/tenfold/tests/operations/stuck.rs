@@ -12,13 +12,15 @@ use tenfold::MODELS;
 use tenfold_testkit::{Client, Signal, is_frozen, signal_process, wait_until};
 
 use super::site::{Site, times};
-use super::terminal::screen;
+use super::terminal::{Screen, screen};
 
 /// The contract's bound for an answer.
 const ANSWER_MAX: Duration = Duration::from_millis(50);
 /// No longer than half of what the handlers compute, unless there are too few answers to say anything.
 const MEASURE_MAX: Duration = Duration::from_secs(5);
 const TRIES_MIN: usize = 20;
+/// The least that it can pause.
+const TOP_EVERY: Duration = Duration::from_millis(100);
 const SETTINGS: &str = "status = 'unix:{dir}/status.sock'\n";
 
 #[test]
@@ -31,9 +33,17 @@ fn status_answers_within_the_bound_while_every_worker_is_stuck() {
         let stopped = Answers::measure(&site);
         assert!(frozen.iter().all(|pid| is_frozen(*pid)), "they are stopped still");
         frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
-        let busy = while_busy(&site, at_once, Answers::measure);
+        let busy = while_busy(&site, model, at_once, Answers::measure);
+        // Who waits, who computes, and for what.
+        let words =
+            ["requestsinflight,theoldestfirst", "/sleep/60000", "waitsforsleep", "/cpu/10000", "runs"];
+        for words in words {
+            assert!(busy.screen.contains(words), "{model}: no {words:?} in {}", busy.screen);
+        }
         for (how, answers) in [("idle", idle), ("stopped", stopped), ("computing", busy)] {
-            for (who, mut took) in [("control socket", answers.control), ("status page", answers.page)] {
+            let kinds =
+                [("control socket", answers.control), ("status page", answers.page), ("top", answers.top)];
+            for (who, mut took) in kinds {
                 took.sort_unstable();
                 let (median, p99) = (took[took.len() / 2], took[took.len() * 99 / 100]);
                 println!(
@@ -127,14 +137,20 @@ fn freeze(site: &Site) -> Vec<u32> {
     pids
 }
 
-/// Runs `f` while all that each worker has computes, which is `at_once` handlers.
-fn while_busy<R>(site: &Site, at_once: usize, f: impl FnOnce(&Site) -> R) -> R {
-    let all = site.workers().len() * at_once;
-    let busy = || {
+/// Runs `f` while all that each worker has is taken: one request waits, and `at_once` of each worker compute, or one less
+/// where who waits holds a place as well.
+fn while_busy<R>(site: &Site, model: &str, at_once: usize, f: impl FnOnce(&Site) -> R) -> R {
+    let count = |path: &str, state: &str| {
         let status = site.status();
         let requests = status["requests"].as_array().unwrap().iter();
-        requests.filter(|it| it["path"] == "/cpu/10000" && it["state"] == "run").count()
+        requests.filter(|it| it["path"] == path && it["state"] == state).count()
     };
+    let mut sleeper = Client::connect(&site.address);
+    sleeper.send_get("/sleep/60000");
+    wait_until("one waits", || (count("/sleep/60000", "wait") == 1).then_some(()));
+    let waits_on_a_fiber = matches!(model, "fiber" | "steal");
+    let all = site.workers().len() * at_once - usize::from(!waits_on_a_fiber);
+    let is_busy = || count("/cpu/10000", "run") >= all && count("/sleep/60000", "wait") == 1;
     // Those that come to a worker that has no thread left for them wait there, and the next ones come to others.
     let mut clients = Vec::new();
     wait_until("every worker computes with all that it has", || {
@@ -143,18 +159,20 @@ fn while_busy<R>(site: &Site, at_once: usize, f: impl FnOnce(&Site) -> R) -> R {
             client.send_get("/cpu/10000");
             clients.push(client);
         }
-        (busy() >= all).then_some(())
+        is_busy().then_some(())
     });
     let result = f(site);
-    assert!(busy() >= all, "they compute still");
+    assert!(is_busy(), "they compute still");
     result
 }
 
-/// How long answers took.
+/// How long answers took, and what `top` showed.
 #[derive(Default)]
 struct Answers {
     control: Vec<Duration>,
     page: Vec<Duration>,
+    top: Vec<Duration>,
+    screen: String,
 }
 
 impl Answers {
@@ -173,11 +191,24 @@ impl Answers {
             answers.page.push(started.elapsed());
             assert!(page["workers"].as_array().is_some_and(|workers| workers.len() >= 2), "{page}");
         }
+        answers.watch(site);
         answers
+    }
+
+    /// A look of `top`, with all that it draws, is what is between two frames beyond its pause.
+    fn watch(&mut self, site: &Site) {
+        let mut screen = Screen::open(site, TOP_EVERY);
+        let mut last = screen.frame();
+        for _ in 0..times(10, 100) {
+            let next = screen.frame();
+            self.top.push((next - last).saturating_sub(TOP_EVERY));
+            last = next;
+        }
+        self.screen = screen.close();
     }
 }
 
-/// What `top` asks.
+/// What `top` asks, and nothing else.
 fn ask_control(site: &Site) -> Value {
     let mut stream = UnixStream::connect(site.directory.join("control.sock")).unwrap();
     stream.write_all(b"status\n").unwrap();
