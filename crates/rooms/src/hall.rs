@@ -13,6 +13,7 @@ use tenfold_server::runtime::cause::{Cause, waiting_for};
 use tenfold_server::runtime::net::TcpStream;
 use tenfold_server::runtime::sync::{Receiver, Sender, channel};
 use tenfold_server::runtime::try_sleep;
+use tenfold_server::scoreboard;
 
 use crate::envelope::Encoding;
 use crate::error::{Error, PATIENCE, Result};
@@ -63,7 +64,14 @@ struct Calls {
     /// Frames for the pump to send.
     out: Vec<u8>,
     connected: bool,
-    waiting: HashMap<u64, Sender<Reply>>,
+    waiting: HashMap<u64, Waiting>,
+}
+
+/// Somebody who waits for an answer.
+struct Waiting {
+    answer: Sender<Reply>,
+    /// The question, for the keeper that follows one which has handed everything over.
+    frame: Vec<u8>,
 }
 
 impl Hall {
@@ -169,7 +177,7 @@ impl Hall {
                 rule.message_bytes_max
             )));
         }
-        let draft = Draft { kind: Kind::Data, key, data };
+        let draft = Draft { kind: Kind::Data, key, data, called_ns: scoreboard::now_ns() };
         let until = Instant::now() + PATIENCE;
         let request = |call| Request::Publish { call, room: room.to_owned(), draft };
         match waiting_for(Cause::Other, "rooms", || self.call(until, request))? {
@@ -209,7 +217,8 @@ impl Hall {
     // --- Calls ---
 
     /// Asks the keeper and waits for its answer. Tries again while the keeper is not there; once asked, a keeper that goes away
-    /// is an error, since nobody knows what it has done.
+    /// is an error, since nobody knows what it has done. One that sends its workers to a newer keeper has answered what it has
+    /// done: the newer one is asked the rest.
     fn call(self: &Arc<Self>, until: Instant, request: impl FnOnce(u64) -> Request) -> Result<Reply> {
         self.start();
         let call = self.next_call.fetch_add(1, Ordering::Relaxed);
@@ -237,7 +246,7 @@ impl Hall {
             return None;
         }
         let (sender, answer) = channel(1);
-        calls.waiting.insert(call, sender);
+        calls.waiting.insert(call, Waiting { answer: sender, frame: frame.to_vec() });
         calls.out.extend_from_slice(frame);
         drop(calls);
         self.watch.ring();
@@ -262,20 +271,30 @@ impl Hall {
     pub(crate) fn answer(&self, call: u64, reply: Reply) {
         let waiting = self.calls().waiting.remove(&call);
         if let Some(waiting) = waiting {
-            let _ = waiting.try_send(reply);
+            let _ = waiting.answer.try_send(reply);
         }
     }
 
-    /// The link is there, or is lost: then who waits gets an error, and rooms wait for their history.
-    pub(crate) fn set_connected(&self, connected: bool) {
+    /// The link is there: what an older keeper has left without an answer is asked again, in its order.
+    pub(crate) fn connected(&self) {
         let mut calls = self.calls();
-        calls.connected = connected;
+        calls.connected = true;
+        let mut rest: Vec<_> =
+            calls.waiting.iter().map(|(call, waiting)| (*call, waiting.frame.clone())).collect();
+        rest.sort_unstable_by_key(|(call, _)| *call);
+        calls.out = rest.into_iter().flat_map(|(_, frame)| frame).collect();
+    }
+
+    /// The link is lost: rooms wait for their history. Unless the keeper has sent us on, who waits for an answer gets an error.
+    pub(crate) fn disconnected(&self, sent_on: bool) {
+        let mut calls = self.calls();
+        calls.connected = false;
         calls.out.clear();
-        calls.waiting.clear();
-        drop(calls);
-        if !connected {
-            self.all_rooms().iter().for_each(|room| room.detach());
+        if !sent_on {
+            calls.waiting.clear();
         }
+        drop(calls);
+        self.all_rooms().iter().for_each(|room| room.detach());
     }
 
     // --- Presence ---
@@ -313,6 +332,7 @@ impl Hall {
         let outlet = Outlet::new(stream.clone(), number, self.watch.clone());
         let shared = Arc::new(Shared::new(number, outlet, encoding, self.clone(), peer));
         sockets.all[number] = Some(Arc::downgrade(&shared));
+        scoreboard::current().rooms.connections.add(1);
         shared
     }
 
@@ -320,6 +340,7 @@ impl Hall {
         let mut sockets = self.sockets();
         if sockets.all[number].take().is_some() {
             sockets.free.push(number);
+            scoreboard::current().rooms.connections.sub(1);
         }
     }
 

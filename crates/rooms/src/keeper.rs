@@ -4,10 +4,13 @@
 //! a Unix socket in the abstract namespace (unix(7)), which leaves no file behind; it talks to processes of its own user only.
 //!
 //! In an upgrade, the newer master's keeper asks that of its parent process for all histories and takes them over with their
-//! epochs; the older one sends its workers there. If the newer one goes away again, they come back.
+//! epochs; the older one answers what it has done, does nothing more, and sends its workers there, who ask the newer one the rest.
+//! If the newer one goes away again, they come back, to rooms of new epochs: nobody knows here what it has said meanwhile.
 
+mod facts;
 mod hub;
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -17,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tenfold_server::keeper::Link;
 use tenfold_server::supervisor::{ExitReason, Group, Order, Report, Worker, set_title};
 
+use self::facts::Facts;
 use self::hub::{Hub, Local, Nats, Out, Redis, Remote, Source};
 use crate::pump::address;
 use crate::rule::Rules;
@@ -74,8 +78,20 @@ struct Keeper<'a> {
     next_id: u64,
     hub: Box<dyn Hub>,
     leaving: Option<Instant>,
-    /// A newer keeper has everything: workers that come are sent there.
-    moved: Option<String>,
+    heir: Option<Heir>,
+    /// To the older keeper, which takes its workers back when this end is closed.
+    _older: Option<UnixStream>,
+    facts: Facts,
+}
+
+/// A newer keeper that has everything.
+struct Heir {
+    /// Its link.
+    id: u64,
+    /// Where it listens.
+    name: String,
+    /// Who was sent there.
+    told: BTreeSet<u64>,
 }
 
 /// Runs in a process of its own, on its only thread, until it is ordered to stop.
@@ -92,19 +108,24 @@ fn run(
         None => Box::new(Local::new(rules.clone())),
         Some(url) => Box::new(Remote::start(source(url)?, rules.clone())?),
     };
-    if let Err(error) = take_over(older, name, &mut *hub)
+    let older = take_over(older, name, &mut *hub);
+    if let Err(error) = &older
         && !matches!(error.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound)
     {
         tracing::warn!(target: "rooms", %error, "the older keeper's histories could not be taken over");
     }
+    let mut facts = Facts::default();
+    facts.tell(worker, hub.health());
     set_title(&format!("keeper of rooms gen {}", worker.generation()));
     worker.ready();
-    let keeper = Keeper { worker, listener, links: Vec::new(), next_id: 0, hub, leaving: None, moved: None };
+    let (links, _older) = (Vec::new(), older.ok());
+    let keeper =
+        Keeper { worker, listener, links, next_id: 0, hub, leaving: None, heir: None, _older, facts };
     keeper.run().map_err(|error| format!("cannot wait: {error}"))
 }
 
-/// Asks an older keeper for everything that it has.
-fn take_over(older: &str, name: &str, hub: &mut dyn Hub) -> io::Result<()> {
+/// Asks an older keeper for everything that it has. It sends its workers here for as long as the socket is open.
+fn take_over(older: &str, name: &str, hub: &mut dyn Hub) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect_addr(&address(older)?)?;
     if !is_ours(&stream) {
         return Err(io::ErrorKind::PermissionDenied.into());
@@ -119,7 +140,7 @@ fn take_over(older: &str, name: &str, hub: &mut dyn Hub) -> io::Result<()> {
             input.drain(..length);
             match reply {
                 Reply::Handed { room, snapshot } => hub.restore(&room, snapshot),
-                Reply::Yielded => return Ok(()),
+                Reply::Yielded => return Ok(stream),
                 _ => {}
             }
         }
@@ -153,10 +174,16 @@ impl Keeper<'_> {
             }
             self.accept();
             self.turn();
-            if self.leaving.is_some_and(|until| self.links.is_empty() || Instant::now() > until) {
+            self.facts.tell(self.worker, self.hub.health());
+            if self.leaving.is_some_and(|until| !self.has_workers() || Instant::now() > until) {
                 return Ok(());
             }
         }
+    }
+
+    fn has_workers(&self) -> bool {
+        let heir = self.heir.as_ref().map(|heir| heir.id);
+        self.links.iter().any(|(id, _)| Some(*id) != heir)
     }
 
     fn wait(&self) -> io::Result<()> {
@@ -189,12 +216,7 @@ impl Keeper<'_> {
             }
             self.next_id += 1;
             match wire::link(stream) {
-                Ok(mut link) => {
-                    if let Some(name) = &self.moved {
-                        link.say(&Reply::Moved { name: name.clone() });
-                    }
-                    self.links.push((self.next_id, link));
-                }
+                Ok(link) => self.links.push((self.next_id, link)),
                 Err(error) => tracing::warn!(target: "rooms", %error, "cannot take a worker"),
             }
         }
@@ -209,6 +231,8 @@ impl Keeper<'_> {
         for (id, request) in requests {
             match request {
                 Request::Yield { name } => self.yield_to(id, name, &mut out),
+                // The newer keeper's to do. Whoever asks is sent there, and asks again.
+                _ if self.heir.is_some() => {}
                 request => self.hub.take(id, request, &mut out),
             }
         }
@@ -222,23 +246,44 @@ impl Keeper<'_> {
             }
             !link.is_gone()
         });
+        self.look_after_heir(&mut out);
         self.hub.tidy(&mut out);
+        self.send_on(&mut out);
         self.say(out);
     }
 
-    /// A newer keeper gets everything; what workers send from now on goes there with them.
+    /// A newer keeper gets everything; nothing is done here any more.
     fn yield_to(&mut self, id: u64, name: String, out: &mut Out) {
         tracing::info!(target: "rooms", "a newer keeper takes over");
         let all: Vec<(String, Snapshot)> = self.hub.snapshots();
         out.extend(all.into_iter().map(|(room, snapshot)| (id, Reply::Handed { room, snapshot })));
         out.push((id, Reply::Yielded));
-        out.extend(
-            self.links
-                .iter()
-                .filter(|(other, _)| *other != id)
-                .map(|(other, _)| (*other, Reply::Moved { name: name.clone() })),
-        );
-        self.moved = Some(name);
+        self.heir = Some(Heir { id, name, told: BTreeSet::new() });
+    }
+
+    /// Tells workers to go to the newer keeper, each as soon as it has all its answers.
+    fn send_on(&mut self, out: &mut Out) {
+        let Some(heir) = &mut self.heir else { return };
+        for (id, _) in &self.links {
+            if *id != heir.id && !self.hub.owes(*id) && heir.told.insert(*id) {
+                out.push((*id, Reply::Moved { name: heir.name.clone() }));
+            }
+        }
+    }
+
+    /// A newer keeper that goes away leaves its work to this one: an upgrade that is taken back.
+    fn look_after_heir(&mut self, out: &mut Out) {
+        let is_there = |heir: &Heir| self.links.iter().any(|(id, _)| *id == heir.id);
+        if self.heir.as_ref().is_none_or(is_there) {
+            return;
+        }
+        tracing::warn!(target: "rooms", "the newer keeper is gone: its rooms begin anew");
+        self.heir = None;
+        self.hub.renew();
+        // What they have asked meanwhile was nobody's to do: they come again.
+        for (id, _) in std::mem::take(&mut self.links) {
+            self.hub.lose(id, out);
+        }
     }
 
     fn say(&mut self, out: Out) {

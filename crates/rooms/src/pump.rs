@@ -9,7 +9,7 @@
 //! It is the same in every model: a thread, because a loop may be held by a handler and a blocking worker has no loop. It
 //! never waits but in its one epoll_wait.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use tenfold_http::websocket::CloseCode;
 use tenfold_server::keeper::Link;
+use tenfold_server::scoreboard::{self, MessageStage};
 
 use crate::hall::Hall;
 use crate::socket::Shared;
@@ -44,8 +45,8 @@ struct Pump {
     name: String,
     next_try: Instant,
     next_tidy: Instant,
-    /// Rooms that have got something new.
-    dirty: BTreeSet<Arc<str>>,
+    /// Rooms that have got something new, and when the first of its messages came; a history is no message.
+    dirty: BTreeMap<Arc<str>, Option<u64>>,
     drain: Option<Drain>,
 }
 
@@ -72,7 +73,7 @@ impl Pump {
             name,
             next_try: now,
             next_tidy: now + TIDY_EVERY,
-            dirty: BTreeSet::new(),
+            dirty: BTreeMap::new(),
             drain: None,
         }
     }
@@ -95,9 +96,13 @@ impl Pump {
                     self.go_on(*number);
                 }
             }
-            for name in std::mem::take(&mut self.dirty) {
+            for (name, came_ns) in std::mem::take(&mut self.dirty) {
                 if let Some(room) = self.hall.room(&name) {
                     room.deliver();
+                    if let Some(came_ns) = came_ns {
+                        let took = scoreboard::now_ns().saturating_sub(came_ns);
+                        scoreboard::current().rooms.record(MessageStage::Deliver, took);
+                    }
                 }
             }
             self.tidy();
@@ -144,7 +149,7 @@ impl Pump {
         }
         self.had_unsent = false;
         self.link = Some(link);
-        self.hall.set_connected(true);
+        self.hall.connected();
     }
 
     fn send(&mut self) {
@@ -159,16 +164,17 @@ impl Pump {
             let _ = self.hall.watch.watch_link(&*link, self.had_unsent, false);
         }
         if link.is_gone() {
-            self.lose();
+            self.lose(false);
         }
     }
 
-    fn lose(&mut self) {
+    /// `sent_on`: the keeper has told where to go, after its last answer.
+    fn lose(&mut self, sent_on: bool) {
         if let Some(fault) = self.link.take().as_ref().and_then(Link::fault) {
             tracing::error!(target: "rooms", %fault, "the link to the keeper is cut");
         }
         self.next_try = Instant::now();
-        self.hall.set_connected(false);
+        self.hall.disconnected(sent_on);
     }
 
     fn read(&mut self) {
@@ -177,17 +183,23 @@ impl Pump {
         link.read(|reply| replies.push(reply));
         let gone = link.is_gone();
         replies.into_iter().for_each(|reply| self.take(reply));
-        if gone {
-            self.lose();
+        // One that has sent us on may be gone as well by now: that is said already.
+        if gone && self.link.is_some() {
+            self.lose(false);
         }
     }
 
     fn take(&mut self, reply: Reply) {
         match reply {
-            Reply::Message { room: name, epoch, message } => {
+            Reply::Message { room: name, epoch, message, since_ns } => {
                 let Some(room) = self.hall.room(&name) else { return };
                 if room.take_message(epoch, &message) {
-                    self.dirty.insert(room.name.clone());
+                    let now = scoreboard::now_ns();
+                    if since_ns > 0 {
+                        let took = now.saturating_sub(since_ns);
+                        scoreboard::current().rooms.record(MessageStage::Carry, took);
+                    }
+                    self.dirty.entry(room.name.clone()).or_default().get_or_insert(now);
                 } else if room.is_live() {
                     // Something is missing: the history tells whether it is lost.
                     room.detach();
@@ -197,7 +209,7 @@ impl Pump {
             Reply::Subscribed { call, room: name, snapshot } => {
                 if let Some(room) = self.hall.room(&name) {
                     room.take_snapshot(snapshot);
-                    self.dirty.insert(room.name.clone());
+                    self.dirty.entry(room.name.clone()).or_default();
                 }
                 self.hall.answer(call, Reply::Subscribed { call, room: name, snapshot: Default::default() });
             }
@@ -209,7 +221,7 @@ impl Pump {
             }
             Reply::Moved { name } => {
                 self.name = name;
-                self.lose();
+                self.lose(true);
             }
             Reply::Handed { .. } | Reply::Yielded => {}
         }

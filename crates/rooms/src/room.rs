@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tenfold_server::runtime::sync::Sender;
+use tenfold_server::scoreboard;
 
 use crate::envelope::{self, Encoding};
 use crate::error::{Error, Result};
@@ -76,6 +77,8 @@ struct Batch {
     encoding: Encoding,
     from: u64,
     to: u64,
+    /// Messages that are left out, because a newer one of the same key is in `bytes` or follows.
+    coalesced: u64,
     bytes: Bytes,
 }
 
@@ -125,8 +128,7 @@ impl Room {
         let joins_on = inner.epoch == snapshot.epoch && first <= inner.head + 1;
         let was_known = inner.epoch != 0;
         if !joins_on {
-            inner.ring.clear();
-            inner.ring_bytes = 0;
+            inner.clear();
             inner.batch = None;
             inner.epoch = snapshot.epoch;
             inner.head = first - 1;
@@ -143,6 +145,7 @@ impl Room {
             for member in inner.members.iter_mut().flatten() {
                 member.next = position.offset + 1;
                 member.socket.send_text(&text, Some(position));
+                scoreboard::current().rooms.resets.add(1);
             }
         }
     }
@@ -202,13 +205,17 @@ impl Room {
         if inner.closed {
             return Ok(None);
         }
+        inner.evict(&self.rule, 0);
         if inner.count >= self.rule.members_max {
             return Err(Error::TooMuch(format!("the room has {} members, and takes no more", inner.count)));
         }
         let (next, recovered) = match since {
             Some(since) => match inner.behind(since) {
                 Some(next) => (next, Some(true)),
-                None => (inner.head + 1, Some(false)),
+                None => {
+                    scoreboard::current().rooms.resets.add(1);
+                    (inner.head + 1, Some(false))
+                }
             },
             None => (inner.head + 1 - (history.min(inner.ring.len()) as u64), None),
         };
@@ -228,6 +235,7 @@ impl Room {
             }
         };
         inner.count += 1;
+        scoreboard::current().rooms.members.add(1);
         inner.empty_since = None;
         inner.advance(self, key);
         Ok(Some((key, position)))
@@ -239,6 +247,7 @@ impl Room {
         if left.is_some() {
             inner.free.push(key);
             inner.count -= 1;
+            scoreboard::current().rooms.members.sub(1);
             if inner.count == 0 {
                 inner.empty_since = Some(Instant::now());
                 inner.members = Vec::new();
@@ -257,6 +266,7 @@ impl Room {
             return None;
         }
         inner.empty_since = (inner.count == 0).then(Instant::now);
+        inner.evict(&self.rule, 0);
         let (next, reset) = match since {
             None => (inner.head + 1, false),
             Some(since) => match inner.behind(since) {
@@ -295,16 +305,34 @@ impl Inner {
         let text: Arc<str> = envelope::message(quoted, self.epoch, message).into();
         self.head = message.offset;
         self.ring_bytes += text.len();
-        let at = Instant::now();
+        scoreboard::current().rooms.bytes_held.add(text.len() as u64);
+        let at = message.placed_at();
         self.ring.push_back(Entry { offset: message.offset, at, key: message.key.clone(), text });
-        while self.ring.len() > 1
+        self.evict(rule, 1);
+    }
+
+    /// Forgets what the rule does not keep, down to `least` messages.
+    fn evict(&mut self, rule: &Rule, least: usize) {
+        let now = Instant::now();
+        while self.ring.len() > least
             && (self.ring.len() > rule.history_max
                 || self.ring_bytes > rule.history_bytes_max
-                || self.ring.front().is_some_and(|entry| at - entry.at > rule.history_age))
+                || self.ring.front().is_some_and(|entry| now - entry.at > rule.history_age))
         {
-            if let Some(oldest) = self.ring.pop_front() {
-                self.ring_bytes -= oldest.text.len();
-            }
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        if let Some(oldest) = self.ring.pop_front() {
+            self.ring_bytes -= oldest.text.len();
+            scoreboard::current().rooms.bytes_held.sub(oldest.text.len() as u64);
+        }
+    }
+
+    fn clear(&mut self) {
+        while !self.ring.is_empty() {
+            self.forget_oldest();
         }
     }
 
@@ -330,16 +358,22 @@ impl Inner {
                     return;
                 }
                 member.next = tail;
+                scoreboard::current().rooms.resets.add(1);
                 continue;
             }
             let from = member.next;
             let batch = self.batch(socket.encoding, from, room.rule.slow == Slow::Coalesce);
-            let to = batch.to;
+            let (to, coalesced) = (batch.to, batch.coalesced);
             if socket.outlet.offer(&batch.bytes) != Offer::Taken {
                 return;
             }
             if let Some(Some(member)) = self.members.get_mut(key) {
                 member.next = to + 1;
+            }
+            let counters = &scoreboard::current().rooms;
+            counters.delivered.add(to + 1 - from - coalesced);
+            if coalesced > 0 {
+                counters.coalesced.add(coalesced);
             }
         }
     }
@@ -366,13 +400,15 @@ impl Inner {
                 && waiting().any(|later| later.offset > entry.offset && later.key == entry.key)
         };
         let mut parts: Vec<Bytes> = Vec::new();
-        let (mut to, mut bytes) = (from, 0);
+        let (mut to, mut bytes, mut coalesced) = (from, 0, 0);
         for entry in waiting() {
             if bytes >= BATCH_BYTES_MAX {
                 break;
             }
             to = entry.offset;
-            if !is_replaced(entry) {
+            if is_replaced(entry) {
+                coalesced += 1;
+            } else {
                 let position = Position { epoch: self.epoch, offset: entry.offset };
                 let part = envelope::encode(&entry.text, Some(position), encoding);
                 bytes += part.len();
@@ -383,6 +419,12 @@ impl Inner {
             1 => parts.swap_remove(0),
             _ => parts.concat().into(),
         };
-        Batch { encoding, from, to, bytes }
+        Batch { encoding, from, to, coalesced, bytes }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.clear();
     }
 }

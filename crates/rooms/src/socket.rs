@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tenfold_http::websocket::{self, CloseCode, CloseFrame, Opcode};
 use tenfold_server::Peer;
 use tenfold_server::runtime::sync::channel;
+use tenfold_server::scoreboard;
 
 use crate::envelope::{self, Encoding};
 use crate::error::{Error, Result};
@@ -274,6 +275,7 @@ impl Shared {
         if !self.outlet.is_over() {
             tracing::info!(target: "rooms", peer = %self.peer, reason, "a client is let go");
             self.end(CloseCode::TRY_LATER, reason);
+            scoreboard::current().rooms.disconnected.add(1);
             self.hall.cut_later(self.number);
         }
     }

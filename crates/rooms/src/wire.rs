@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 pub(crate) use tenfold_server::keeper::encode;
@@ -61,6 +62,16 @@ pub(crate) struct Draft {
     pub(crate) kind: Kind,
     pub(crate) key: Option<String>,
     pub(crate) data: String,
+    /// When `publish` was called, by the clock of this machine's scoreboard; 0 from a worker that does not say it.
+    #[serde(default)]
+    pub(crate) called_ns: u64,
+}
+
+impl Draft {
+    /// What a keeper says by itself: nobody waits for it.
+    pub(crate) fn of_keeper(kind: Kind, data: String) -> Draft {
+        Draft { kind, key: None, data, called_ns: 0 }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +88,33 @@ pub(crate) struct Stored {
     pub(crate) kind: Kind,
     pub(crate) key: Option<String>,
     pub(crate) data: String,
+    /// When it got its place, in milliseconds since 1970: its age has to survive its way between machines. 0 from a keeper that
+    /// does not say it.
+    #[serde(default)]
+    pub(crate) at_ms: u64,
+}
+
+impl Stored {
+    /// A message that gets its place now.
+    pub(crate) fn new(offset: u64, kind: Kind, key: Option<String>, data: String) -> Stored {
+        Stored { offset, kind, key, data, at_ms: unix_ms() }
+    }
+
+    /// When it got its place, by this process's own clock, which nobody sets. One whose time is not known, or in the future,
+    /// counts as new.
+    pub(crate) fn placed_at(&self) -> Instant {
+        let now = Instant::now();
+        if self.at_ms == 0 {
+            return now;
+        }
+        now.checked_sub(Duration::from_millis(unix_ms().saturating_sub(self.at_ms))).unwrap_or(now)
+    }
+}
+
+/// Milliseconds since 1970.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The history of a room.
@@ -104,6 +142,9 @@ pub(crate) enum Reply {
         room: String,
         epoch: u64,
         message: Stored,
+        /// When the keeper had it, by the clock of this machine's scoreboard; 0 from a keeper that does not say it.
+        #[serde(default)]
+        since_ns: u64,
     },
     /// JSON.
     Answer {

@@ -21,6 +21,8 @@
 //! A request in flight has an [`Account`] in its worker's slot: how long it was in which [`Stage`], and what it waits for
 //! ([`Cause`]). When it is answered its times join the slot's [`Times`].
 //!
+//! What a process does for rooms, it counts in its slot's [`RoomCounters`].
+//!
 //! A [`Table`] is for the application: keys and values that all workers share.
 //!
 //! In scope: the mapping, slots, counters, gauges, histograms, accounts, tables. Out of scope: who is
@@ -32,6 +34,7 @@ mod slot;
 
 mod counter;
 mod histogram;
+mod rooms;
 mod stage;
 mod times;
 
@@ -49,6 +52,7 @@ pub use board::{Error, SLOTS_MAX, Scoreboard};
 pub use claim::Claim;
 pub use counter::{Counter, Gauge};
 pub use histogram::{BUCKETS, Histogram, HistogramReading};
+pub use rooms::{MessageStage, RoomCounters};
 pub use slot::{ACCOUNTS_PER_SLOT, Slot, State};
 pub use stage::{Cause, Stage};
 pub use table::{Table, TableConfig, TableError};

@@ -11,6 +11,7 @@
 //!   offset 256   rare events   written when something went wrong
 //!   offset 320   hand-over     written by a handler process, read by its front process
 //!   offset 384   times         what finished requests have spent, written at their ends
+//!   then         rooms         written by who gives messages their places, and by who delivers them
 //!   then         accounts      one for each request in flight
 //! ```
 //!
@@ -27,6 +28,7 @@ use std::{
 
 use crate::account::{Account, AccountReading};
 use crate::counter::{Counter, Gauge};
+use crate::rooms::RoomCounters;
 use crate::times::Times;
 
 /// Requests of one worker that can be seen in flight at a time. Those beyond are served and counted, but not listed.
@@ -94,6 +96,10 @@ pub struct Slot {
     _times: Line,
     /// What finished requests have spent, where accounting is on.
     pub times: Times,
+
+    _rooms: Line,
+    /// What the process does for rooms.
+    pub rooms: RoomCounters,
     /// Those behind were never used, and take no memory while nobody looks at them.
     accounts_used: AtomicU32,
     accounts: [Account; ACCOUNTS_PER_SLOT],
@@ -153,6 +159,8 @@ impl Slot {
             answer_started: AtomicU32::new(0),
             _times: Line,
             times: Times::new(),
+            _rooms: Line,
+            rooms: RoomCounters::new(),
             accounts_used: AtomicU32::new(0),
             accounts: [const { Account::new() }; ACCOUNTS_PER_SLOT],
         }
@@ -269,6 +277,7 @@ impl Slot {
         self.accepting.set(0);
         self.has_share.set(0);
         self.fibers_in_use.set(0);
+        self.rooms.reset_gauges();
     }
 }
 
@@ -298,6 +307,7 @@ mod tests {
             offset_of!(Slot, bad_requests),
             offset_of!(Slot, answer_started),
             offset_of!(Slot, times),
+            offset_of!(Slot, rooms),
         ] {
             assert_eq!(offset % 64, 0, "offset {offset}");
         }

@@ -9,7 +9,9 @@ pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod overflows;
 pub(crate) mod picture;
+mod rooms;
 mod text;
 pub(crate) mod title;
 
+pub use rooms::rooms;
 pub use text::{age, milliseconds, plain, queues, text};

@@ -52,6 +52,7 @@ fn app() -> App {
         .room(Rule::new("open:*").history(50, Duration::from_secs(60)).clients_publish().presence())
         .room(Rule::new("quiet:*").history(50_000, Duration::from_secs(60)).history_bytes(64 << 20))
         .room(Rule::new("tiny:*").history(3, Duration::from_secs(60)))
+        .room(Rule::new("brief:*").history(50, Duration::from_secs(2)))
         .room(Rule::new("latest").history(200, Duration::from_secs(60)).slow(Slow::Coalesce))
         .room(Rule::new("strict").history(20, Duration::from_secs(60)).slow(Slow::Disconnect))
         .room(Rule::new("lossy").history(20, Duration::from_secs(60)))

@@ -16,6 +16,7 @@ mod site;
 mod protocol;
 mod recovery;
 mod rooms;
+mod sight;
 mod slow;
 mod stop;
 
@@ -30,7 +31,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let groups = [protocol::cases(), rooms::cases(), recovery::cases(), slow::cases(), stop::cases()];
+    let groups =
+        [protocol::cases(), rooms::cases(), recovery::cases(), slow::cases(), sight::cases(), stop::cases()];
     let cases = groups.into_iter().flatten().map(|case| case.timeout(Duration::from_secs(600)));
     run(&options, cases.collect::<Vec<Case>>(), kill_remaining)
 }

@@ -14,6 +14,15 @@ pub(crate) fn cases() -> Vec<Case> {
     vec![
         Case::new("a_client_that_comes_back_gets_what_it_has_missed", comes_back),
         Case::new("a_loss_is_said", losses),
+        Case::new("what_is_too_old_is_forgotten", || forgets(&Site::start("fiber", ""))),
+        Case::new("redis::what_is_too_old_is_forgotten", || {
+            let Some(redis) = Redis::start() else { return };
+            forgets(&Site::start("fiber", &format!("rooms = '{}'", redis.url())));
+        }),
+        Case::new("nats::what_is_too_old_is_forgotten", || {
+            let Some(nats) = Nats::start() else { return };
+            forgets(&Site::start("fiber", &format!("rooms = '{}'", nats.url())));
+        }),
         Case::new("fiber::no_message_is_lost_silently_while_clients_drop_and_workers_die", || {
             drops("fiber", vec![three("fiber", "")])
         }),
@@ -64,6 +73,25 @@ fn losses() {
     assert_eq!(other.join("tiny:l", Some("abc:1"))["reset"], true, "of another epoch");
     other.send_json(&json!({ "join": "tiny:m", "since": "nonsense" }));
     assert!(other.json()["error"].is_string());
+}
+
+/// By age, in a room that somebody is in, so that its messages are in the keeper and in a worker, and in one that nobody is in.
+fn forgets(site: &Site) {
+    let mut stays = site.rooms();
+    stays.join("brief:busy", None);
+    for room in ["brief:busy", "brief:empty"] {
+        let begun = Instant::now();
+        let first = site.publish(room);
+        site.publish(room);
+        // Two seconds are the rule's: either it still has the second message, or it says that it has not.
+        let recovers = || site.rooms().join(room, Some(&first))["recovered"] == true;
+        assert!(recovers() || begun.elapsed() > Duration::from_secs(1), "{room}: forgotten too early");
+        wait_until("it is forgotten", || (!recovers()).then_some(()));
+        let mut late = site.rooms();
+        assert_eq!(late.join(room, Some(&first))["reset"], true, "{room}: the loss is said");
+        site.publish(room);
+        assert_eq!(late.json()["pos"].as_str().unwrap().split_once(':').unwrap().1, "3", "the count goes on");
+    }
 }
 
 /// What one client has heard: the offsets, in their order, with the resets in between.

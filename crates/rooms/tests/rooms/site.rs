@@ -1,5 +1,8 @@
 //! `Site`: a server of the fixture.
 
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -66,6 +69,39 @@ impl Site {
 
     pub(crate) fn get_json(&self, target: &str) -> Value {
         serde_json::from_str(&self.client().get(target).expect(200).text()).unwrap()
+    }
+}
+
+/// A server whose master can be asked.
+pub(crate) struct Controlled {
+    pub(crate) site: Site,
+    control: PathBuf,
+}
+
+impl Controlled {
+    pub(crate) fn start(name: &str, model: &str, settings: &str) -> Controlled {
+        let file = format!("tenfold-rooms-{}-{name}.sock", std::process::id());
+        let control = std::env::temp_dir().join(file);
+        let site = Site::start(model, &format!("control = '{}'\n{settings}", control.display()));
+        Controlled { site, control }
+    }
+
+    /// What the master answers.
+    pub(crate) fn ask(&self, words: &str) -> Value {
+        let mut stream = UnixStream::connect(&self.control).unwrap();
+        stream.write_all(format!("{words}\n").as_bytes()).unwrap();
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    /// What its status says of the rooms.
+    pub(crate) fn rooms(&self) -> Value {
+        self.ask("status")["rooms"].clone()
+    }
+
+    pub(crate) fn until(&self, what: &str, holds: impl Fn(&Value) -> bool) -> Value {
+        wait_until(what, || Some(self.rooms()).filter(&holds))
     }
 }
 

@@ -7,7 +7,7 @@
 use std::fmt::{Display, Write};
 
 use serde_json::Value;
-use tenfold_scoreboard::{Cause, HistogramReading, Scoreboard, Stage};
+use tenfold_scoreboard::{Cause, HistogramReading, MessageStage, Scoreboard, Stage};
 
 /// The text, from a status and the board behind it.
 pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
@@ -15,6 +15,7 @@ pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
     page.server(status);
     page.workers(status);
     page.jobs(&status["jobs"]);
+    page.rooms(&status["rooms"], board);
     page.times(board);
     page.0
 }
@@ -173,6 +174,63 @@ impl Page {
                     self.sample(&full, &[("queue", name)], value * scale);
                 }
             }
+        }
+    }
+
+    /// What the rooms' keeper and the workers have counted, if there are rooms.
+    fn rooms(&mut self, rooms: &Value, board: Scoreboard) {
+        if !rooms.is_object() {
+            return;
+        }
+        for (field, name, kind, help) in [
+            ("rooms", "rooms", "gauge", "Rooms that their keeper knows."),
+            ("members", "rooms_members", "gauge", "Members of all rooms."),
+            ("connections", "rooms_connections", "gauge", "WebSockets and event streams."),
+            ("bytes_held", "rooms_held_bytes", "gauge", "Kept messages, in the keeper and in all workers."),
+            ("published", "rooms_published_total", "counter", "Messages that have got their places."),
+            ("delivered", "rooms_delivered_total", "counter", "Messages that members were given."),
+            (
+                "coalesced",
+                "rooms_coalesced_total",
+                "counter",
+                "Messages that gave way to newer ones of their keys.",
+            ),
+            (
+                "resets",
+                "rooms_resets_total",
+                "counter",
+                "Times that a member was told that it missed something.",
+            ),
+            (
+                "disconnected",
+                "rooms_disconnected_total",
+                "counter",
+                "Clients that were ended for being too slow.",
+            ),
+        ] {
+            let full = format!("tenfold_{name}");
+            self.family(&full, kind, help);
+            self.sample(&full, &[], &rooms[field]);
+        }
+        if let Some(hub) = rooms["hub"].as_str() {
+            self.family("tenfold_rooms_hub_up", "gauge", "Whether who gives messages their places is heard.");
+            self.sample("tenfold_rooms_hub_up", &[("hub", hub)], u8::from(rooms["state"] == "up"));
+            self.family(
+                "tenfold_rooms_hub_lag_seconds",
+                "gauge",
+                "For how long the oldest call has waited for it.",
+            );
+            let lag = rooms["lag_ms"].as_f64().unwrap_or(0.0) * 1e-3;
+            self.sample("tenfold_rooms_hub_lag_seconds", &[("hub", hub)], lag);
+        }
+        self.family(
+            "tenfold_rooms_message_seconds",
+            "histogram",
+            "Where the time of a message goes, by stage.",
+        );
+        for stage in MessageStage::ALL {
+            let (times, sum_ns) = super::rooms::stage(&board, stage);
+            self.histogram("tenfold_rooms_message_seconds", &[("stage", stage.name())], &times, sum_ns);
         }
     }
 

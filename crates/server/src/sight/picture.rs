@@ -51,6 +51,7 @@ impl Picture {
         let listed = requests.iter().take(LISTED_MAX);
         status
             .insert("requests".into(), listed.map(|(slot, reading)| request(*slot, reading, now)).collect());
+        super::rooms::add_to(status, &self.board);
         let times = self.board.times();
         status.insert("advice".into(), advice(&times, &self.situation()).into());
         let share = times.share_of_waiting();

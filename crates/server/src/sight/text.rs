@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::rooms::rooms;
+
 /// A status as a page of text. `requests_max`: how many of the requests in flight are listed, the oldest first.
 ///
 /// It takes the JSON of `status` as any version gives it: what is missing is left out.
@@ -20,6 +22,9 @@ pub fn text(status: &Value, requests_max: usize) -> String {
     text += &workers(status);
     if status["jobs"]["queues"].as_array().is_some_and(|queues| !queues.is_empty()) {
         let _ = write!(text, "\n{}", queues(&status["jobs"]));
+    }
+    if status["rooms"].is_object() {
+        let _ = write!(text, "\n{}", rooms(&status["rooms"]));
     }
     let requests = status["requests"].as_array();
     let in_flight = status["in_flight"].as_u64().unwrap_or(0);
@@ -204,7 +209,7 @@ pub fn queues(jobs: &Value) -> String {
 }
 
 /// Columns from number `right` on are numbers, if there is any.
-fn aligned(rows: &[Vec<String>], right: usize) -> String {
+pub(super) fn aligned(rows: &[Vec<String>], right: usize) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tenfold_testkit::{Client, Exit, PATIENCE, ServerProcess, Signal, wait_until};
+use tenfold_testkit::{Client, Exit, PATIENCE, ServerProcess, Signal, signal_process, wait_until};
 
 use crate::variant::{Variant, status, wait_until_alone};
 
@@ -30,6 +30,7 @@ behaviours![
     a_stop_lets_a_function_end_its_frame only has_services,
     a_stop_ends_idle_connections only |variant| has_services(variant) && variant.serves_many(),
     a_reload_under_load_loses_neither_connections_nor_datagrams only has_services,
+    an_upgrade_under_load_loses_neither_connections_nor_datagrams only |variant| has_services(variant) && variant.serves_many(),
     with_reuseport_each_worker_has_sockets_of_its_own only has_services,
     services_are_refused_where_handlers_have_no_connections only |variant| !has_services(variant),
 ];
@@ -304,32 +305,79 @@ fn ask_once(address: &str, number: u64) -> Result<(), String> {
     if answer == lines.as_bytes() { Ok(()) } else { Err(format!("question {number}: another answer")) }
 }
 
+/// Connections and datagrams of two services, asked for all the time.
+struct Askers {
+    connections: Asker,
+    datagrams: Asker,
+}
+
+impl Askers {
+    fn start(server: &ServerProcess) -> Askers {
+        let (echo, ping) = (address_of(server, "echo"), address_of(server, "ping"));
+        let socket = datagrams(&ping);
+        Askers {
+            connections: Asker::start(move |number| ask_once(&echo, number)),
+            datagrams: Asker::start(move |number| match asked(&socket, number.to_string().as_bytes()) {
+                Some(answer) if answer == format!("pong {number}").as_bytes() => Ok(()),
+                other => Err(format!("datagram {number}: {other:?}")),
+            }),
+        }
+    }
+
+    fn wait_for(&self, more: u64) {
+        self.connections.wait_for(more);
+        self.datagrams.wait_for(more);
+    }
+
+    fn end(self) {
+        self.connections.end();
+        self.datagrams.end();
+    }
+}
+
+/// The grace is the default: a connection that was accepted may have its first bytes on the way, on a busy machine for long.
+const ASKED: &str =
+    "services = { echo = '127.0.0.1:0', ping = '127.0.0.1:0' }\nworkers = 2\nkeepalive_min_grace_secs = 2.0";
+
 fn a_reload_under_load_loses_neither_connections_nor_datagrams(variant: &'static Variant) {
-    // The grace is the default: a connection that was accepted may have its first bytes on the way, on a busy machine for long.
-    let services = "services = { echo = '127.0.0.1:0', ping = '127.0.0.1:0' }\nworkers = 2\nkeepalive_min_grace_secs = 2.0";
-    let server = variant.start(services, "");
-    let (echo, ping) = (address_of(&server, "echo"), address_of(&server, "ping"));
-    let connections = Asker::start(move |number| ask_once(&echo, number));
-    let socket = datagrams(&ping);
-    let datagrams = Asker::start(move |number| match asked(&socket, number.to_string().as_bytes()) {
-        Some(answer) if answer == format!("pong {number}").as_bytes() => Ok(()),
-        other => Err(format!("datagram {number}: {other:?}")),
-    });
+    let server = variant.start(ASKED, "");
+    let askers = Askers::start(&server);
     for _ in 0..3 {
         let before = server.children();
-        connections.wait_for(20);
-        datagrams.wait_for(20);
+        askers.wait_for(20);
         server.signal(Signal::HUP);
         wait_until("all workers are new ones", || {
             let now = server.children();
             (now.len() >= 2 && now.iter().all(|pid| !before.contains(pid))).then_some(())
         });
     }
-    connections.wait_for(20);
-    datagrams.wait_for(20);
-    connections.end();
-    datagrams.end();
+    askers.wait_for(20);
+    askers.end();
     stop(server);
+}
+
+/// The newer master gets the sockets of the services as it gets those of HTTP. Its workers answer, the older one ends, and a
+/// connection that is in the middle of a frame has its answer from the older one.
+fn an_upgrade_under_load_loses_neither_connections_nor_datagrams(variant: &'static Variant) {
+    let mut server = variant.start(ASKED, "");
+    let askers = Askers::start(&server);
+    let mut begun = Client::connect(&address_of(&server, "echo"));
+    begun.send("first\r\nsec").read_exactly("first\r\n");
+    askers.wait_for(20);
+    let older = server.children();
+    server.signal(Signal::USR2);
+    let newer = wait_until("a newer master has workers", || {
+        let newer = server.children().into_iter().find(|pid| !older.contains(pid))?;
+        (tenfold_testkit::descendants(newer).len() >= 2).then_some(newer)
+    });
+    begun.send("ond\r\n").read_exactly("second\r\n");
+    askers.wait_for(20);
+    assert_eq!(server.wait(PATIENCE), Exit::Code(0), "{}", server.log());
+    askers.wait_for(20);
+    askers.end();
+    for pid in tenfold_testkit::descendants(newer).into_iter().chain([newer]) {
+        signal_process(pid, Signal::KILL);
+    }
 }
 
 fn with_reuseport_each_worker_has_sockets_of_its_own(variant: &'static Variant) {

@@ -1,11 +1,12 @@
 //! `Local`: the rooms of one machine, in the memory of its keeper. Takes requests, gives replies; no I/O.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{Epochs, Hub, Out};
+use super::history::History;
+use super::{Epochs, Health, Hub, Out};
 use crate::position::Position;
 use crate::rule::{Rule, Rules};
 use crate::wire::{Ask, Draft, Kind, Reply, Request, Snapshot, Stored};
@@ -24,10 +25,7 @@ pub(in crate::keeper) struct Local {
 
 struct Room {
     rule: std::sync::Arc<Rule>,
-    epoch: u64,
-    head: u64,
-    history: VecDeque<(Instant, Stored)>,
-    bytes: usize,
+    history: History,
     workers: BTreeSet<u64>,
     /// By worker and its member.
     present: BTreeMap<(u64, u64), String>,
@@ -46,10 +44,7 @@ impl Local {
             }
             let room = Room {
                 rule: self.rules.of(name),
-                epoch: self.epochs.next(),
-                head: 0,
-                history: VecDeque::new(),
-                bytes: 0,
+                history: History::new(self.epochs.next()),
                 workers: BTreeSet::new(),
                 present: BTreeMap::new(),
                 used: Instant::now(),
@@ -71,9 +66,10 @@ impl Local {
 
     fn publish(&mut self, name: &str, draft: Draft, out: &mut Out) -> Result<Position, String> {
         let room = self.room(name)?;
-        let stored = room.push(draft);
-        let position = Position { epoch: room.epoch, offset: stored.offset };
-        let message = Reply::Message { room: name.to_owned(), epoch: room.epoch, message: stored };
+        let since_ns = super::count_place(draft.called_ns);
+        let message = room.push(draft);
+        let position = Position { epoch: room.history.epoch, offset: message.offset };
+        let message = Reply::Message { room: name.to_owned(), epoch: position.epoch, message, since_ns };
         out.extend(room.workers.iter().map(|worker| (*worker, message.clone())));
         Ok(position)
     }
@@ -82,7 +78,7 @@ impl Local {
         let Ok(room) = self.room(name) else { return };
         let is_new = room.present.insert(who, info.clone()).is_none();
         if is_new && room.rule.presence {
-            let _ = self.publish(name, Draft { kind: Kind::Join, key: None, data: info }, out);
+            let _ = self.publish(name, Draft::of_keeper(Kind::Join, info), out);
         }
     }
 
@@ -90,7 +86,7 @@ impl Local {
         let Some(room) = self.rooms.get_mut(name) else { return };
         let Some(info) = room.present.remove(&who) else { return };
         if room.rule.presence {
-            let _ = self.publish(name, Draft { kind: Kind::Leave, key: None, data: info }, out);
+            let _ = self.publish(name, Draft::of_keeper(Kind::Leave, info), out);
         }
     }
 
@@ -104,9 +100,9 @@ impl Local {
                 let rooms = self.rooms.iter().map(|(name, room)| {
                     json!({
                         "room": name,
-                        "pos": Position { epoch: room.epoch, offset: room.head }.to_string(),
+                        "pos": Position { epoch: room.history.epoch, offset: room.history.head }.to_string(),
                         "kept": room.history.len(),
-                        "kept_bytes": room.bytes,
+                        "kept_bytes": room.history.bytes(),
                         "workers": room.workers.len(),
                         "present": room.present.len(),
                     })
@@ -127,7 +123,7 @@ impl Hub for Local {
             Request::Subscribe { call, room: name } => match self.room(&name) {
                 Ok(room) => {
                     room.workers.insert(worker);
-                    let snapshot = room.snapshot();
+                    let snapshot = room.history.snapshot();
                     out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
                 }
                 Err(reason) => out.push((worker, Reply::Refused { call, reason })),
@@ -164,23 +160,31 @@ impl Hub for Local {
         }
         self.next_tidy = now + TIDY_EVERY;
         for room in self.rooms.values_mut() {
-            room.evict(now, 0);
+            room.history.evict(now, &room.rule, 0);
         }
         // A room that is forgotten begins again in another epoch; while somebody may come back, its count goes on.
         self.rooms.retain(|_, room| {
-            !room.is_idle() || !room.history.is_empty() || room.used.elapsed() < room.rule.history_age
+            !room.is_idle() || room.history.len() > 0 || room.used.elapsed() < room.rule.history_age
         });
     }
 
+    fn health(&self) -> Health {
+        Health { kind: "local", is_up: true, lag: Duration::ZERO, rooms: self.rooms.len() }
+    }
+
+    /// The other keeper has gone on with the same epochs: what it said there is not known here, and nobody may take it for known.
+    fn renew(&mut self) {
+        let Self { rooms, epochs, .. } = self;
+        rooms.values_mut().for_each(|room| room.history = History::new(epochs.next()));
+    }
+
     fn snapshots(&self) -> Vec<(String, Snapshot)> {
-        self.rooms.iter().map(|(name, room)| (name.clone(), room.snapshot())).collect()
+        self.rooms.iter().map(|(name, room)| (name.clone(), room.history.snapshot())).collect()
     }
 
     fn restore(&mut self, name: &str, snapshot: Snapshot) {
         let Ok(room) = self.room(name) else { return };
-        (room.epoch, room.head) = (snapshot.epoch, snapshot.head);
-        room.bytes = snapshot.messages.iter().map(|message| message.data.len()).sum();
-        room.history = snapshot.messages.into_iter().map(|message| (Instant::now(), message)).collect();
+        room.history.replace(snapshot, &room.rule);
     }
 }
 
@@ -189,32 +193,9 @@ impl Room {
         self.workers.is_empty() && self.present.is_empty()
     }
 
-    fn snapshot(&self) -> Snapshot {
-        let messages = self.history.iter().map(|(_, message)| message.clone()).collect();
-        Snapshot { epoch: self.epoch, head: self.head, messages }
-    }
-
     fn push(&mut self, draft: Draft) -> Stored {
-        self.head += 1;
-        let stored = Stored { offset: self.head, kind: draft.kind, key: draft.key, data: draft.data };
-        self.bytes += stored.data.len();
-        let now = Instant::now();
-        self.history.push_back((now, stored.clone()));
-        self.evict(now, 1);
+        let stored = Stored::new(self.history.head + 1, draft.kind, draft.key, draft.data);
+        self.history.push(stored.clone(), &self.rule);
         stored
-    }
-
-    /// Keeps at least `least` messages.
-    fn evict(&mut self, now: Instant, least: usize) {
-        let rule = &self.rule;
-        while self.history.len() > least
-            && (self.history.len() > rule.history_max
-                || self.bytes > rule.history_bytes_max
-                || self.history.front().is_some_and(|(at, _)| now - *at > rule.history_age))
-        {
-            if let Some((_, oldest)) = self.history.pop_front() {
-                self.bytes -= oldest.data.len();
-            }
-        }
     }
 }

@@ -19,11 +19,14 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tenfold_server::scoreboard;
+
 pub(in crate::keeper) use self::broker::Source;
 use self::engine::{Command, Engine, Event};
 pub(in crate::keeper) use self::nats::Nats;
 pub(in crate::keeper) use self::redis::Redis;
-use super::{Hub, Out};
+use super::history::History;
+use super::{Health, Hub, Out};
 use crate::position::Position;
 use crate::rule::{Rule, Rules};
 use crate::wire::{Ask, Reply, Request, Snapshot, Stored};
@@ -34,14 +37,30 @@ const CALL_MAX: Duration = Duration::from_secs(2);
 const CALLS_MAX: usize = 100_000;
 /// How often this keeper says that it lives, and looks for others that do not.
 const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// How often copies are looked through for what is too old.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 pub(in crate::keeper) struct Remote {
     rules: Rules,
     engine: Engine,
     rooms: HashMap<String, Copy>,
-    calls: HashMap<u64, (u64, u64)>,
+    /// By their tokens, which count: the first is the oldest.
+    calls: BTreeMap<u64, Call>,
     next_token: u64,
     next_alive: Instant,
+    next_tidy: Instant,
+    kind: &'static str,
+    /// What is published is heard.
+    is_up: bool,
+}
+
+/// What a worker waits for.
+struct Call {
+    worker: u64,
+    call: u64,
+    asked_ns: u64,
+    /// Of a message: when `publish` was called.
+    called_ns: u64,
 }
 
 /// What is known here of a room.
@@ -49,7 +68,7 @@ struct Copy {
     rule: Arc<Rule>,
     /// Its history is known up to the head, and what comes is heard.
     live: bool,
-    snapshot: Snapshot,
+    history: History,
     workers: BTreeSet<u64>,
     /// Who waits for the history: worker and call.
     waiting: Vec<(u64, u64)>,
@@ -62,32 +81,37 @@ struct Copy {
 impl Remote {
     /// Starts the threads that talk to the server; it need not be there yet.
     pub(in crate::keeper) fn start(source: Box<dyn Source>, rules: Rules) -> Result<Remote, String> {
+        let now = Instant::now();
         Ok(Remote {
+            kind: source.kind(),
             engine: Engine::start(source, rules.clone())?,
             rules,
             rooms: HashMap::new(),
-            calls: HashMap::new(),
+            calls: BTreeMap::new(),
             next_token: 1,
-            next_alive: Instant::now(),
+            next_alive: now,
+            next_tidy: now + TIDY_EVERY,
+            is_up: false,
         })
     }
 
     /// Asks the engine something; the answer goes to this worker's call.
-    fn ask(&mut self, worker: u64, call: u64, command: impl FnOnce(u64) -> Command, out: &mut Out) {
+    fn ask(&mut self, call: Call, command: impl FnOnce(u64) -> Command, out: &mut Out) {
+        let Call { worker, call: number, .. } = call;
         if self.calls.len() >= CALLS_MAX {
             return out.push((
                 worker,
-                Reply::Refused { call, reason: "too many calls wait for the rooms' engine".into() },
+                Reply::Refused { call: number, reason: "too many calls wait for the rooms' engine".into() },
             ));
         }
         let token = self.next_token;
         self.next_token += 1;
-        self.calls.insert(token, (worker, call));
+        self.calls.insert(token, call);
         self.engine.post(command(token));
     }
 
     fn answer(&mut self, token: u64, reply: impl FnOnce(u64) -> Reply, out: &mut Out) {
-        if let Some((worker, call)) = self.calls.remove(&token) {
+        if let Some(Call { worker, call, .. }) = self.calls.remove(&token) {
             out.push((worker, reply(call)));
         }
     }
@@ -97,7 +121,7 @@ impl Remote {
         self.rooms.entry(name.to_owned()).or_insert_with(|| Copy {
             rule: rules.of(name),
             live: false,
-            snapshot: Snapshot::default(),
+            history: History::default(),
             workers: BTreeSet::new(),
             waiting: Vec::new(),
             present: BTreeMap::new(),
@@ -109,7 +133,7 @@ impl Remote {
         let copy = self.copy(&name);
         copy.workers.insert(worker);
         if copy.live {
-            let snapshot = copy.snapshot.clone();
+            let snapshot = copy.history.snapshot();
             return out.push((worker, Reply::Subscribed { call, room: name, snapshot }));
         }
         let is_first = copy.waiting.is_empty();
@@ -146,6 +170,7 @@ impl Remote {
     fn happened(&mut self, event: Event, out: &mut Out) {
         match event {
             Event::Published { token, position } => {
+                super::count_place(self.calls.get(&token).map_or(0, |call| call.called_ns));
                 self.answer(token, |call| Reply::Published { call, position }, out);
             }
             Event::Answer { token, json } => self.answer(token, |call| Reply::Answer { call, json }, out),
@@ -159,7 +184,13 @@ impl Remote {
             }
             Event::Opened { room, snapshot } => self.opened(&room, snapshot, out),
             Event::Message { room, epoch, message } => self.message(&room, epoch, message, out),
-            Event::Lost => self.lost(),
+            Event::Gone => self.is_up = false,
+            Event::There { was_lost } => {
+                self.is_up = true;
+                if was_lost {
+                    self.lost();
+                }
+            }
         }
     }
 
@@ -169,20 +200,20 @@ impl Remote {
         // A history that was read before what has been heard since is older than the copy: the two threads do not wait for each
         // other.
         let is_older =
-            copy.live && snapshot.epoch == copy.snapshot.epoch && snapshot.head <= copy.snapshot.head;
+            copy.live && snapshot.epoch == copy.history.epoch && snapshot.head <= copy.history.head;
         if !is_older {
-            copy.snapshot = snapshot;
+            copy.history.replace(snapshot, &copy.rule);
         }
         copy.live = true;
         for (epoch, message) in std::mem::take(&mut copy.early) {
-            copy.push(epoch, &message);
+            copy.push(epoch, message);
         }
         let waiting = std::mem::take(&mut copy.waiting);
         let told: BTreeSet<u64> = waiting.iter().map(|(worker, _)| *worker).collect();
         let others = copy.workers.iter().filter(|worker| !is_older && !told.contains(worker));
         let others: Vec<(u64, u64)> = others.map(|worker| (*worker, 0)).collect();
         for (worker, call) in waiting.into_iter().chain(others) {
-            let snapshot = copy.snapshot.clone();
+            let snapshot = copy.history.snapshot();
             out.push((worker, Reply::Subscribed { call, room: name.to_owned(), snapshot }));
         }
     }
@@ -196,9 +227,10 @@ impl Remote {
             }
             return;
         }
-        match copy.push(epoch, &message) {
+        match copy.push(epoch, message.clone()) {
             Joined::Next => {
-                let reply = Reply::Message { room: name.to_owned(), epoch, message };
+                let since_ns = scoreboard::now_ns();
+                let reply = Reply::Message { room: name.to_owned(), epoch, message, since_ns };
                 out.extend(copy.workers.iter().map(|worker| (*worker, reply.clone())));
             }
             Joined::Known => {}
@@ -229,7 +261,8 @@ impl Hub for Remote {
         match request {
             Request::Publish { call, room, draft } => {
                 let rule = self.rules.of(&room);
-                self.ask(worker, call, |token| Command::Publish { token, room, draft, rule }, out);
+                let call = Call::new(worker, call, draft.called_ns);
+                self.ask(call, |token| Command::Publish { token, room, draft, rule }, out);
             }
             Request::Subscribe { call, room } => self.subscribe(worker, call, room, out),
             Request::Unsubscribe { room } => self.unsubscribe(worker, &room),
@@ -238,8 +271,7 @@ impl Hub for Remote {
             Request::Ask { call, ask: Ask::Presence { room } } => {
                 let rule = self.rules.of(&room);
                 self.ask(
-                    worker,
-                    call,
+                    Call::new(worker, call, 0),
                     |token| Command::Presence { token, room, announces: rule.presence.then_some(rule) },
                     out,
                 );
@@ -252,7 +284,7 @@ impl Hub for Remote {
     }
 
     fn lose(&mut self, worker: u64, _out: &mut Out) {
-        self.calls.retain(|_, (asker, _)| *asker != worker);
+        self.calls.retain(|_, call| call.worker != worker);
         let names: Vec<String> = self.rooms.keys().cloned().collect();
         for name in names {
             let Some(copy) = self.rooms.get_mut(&name) else { continue };
@@ -275,6 +307,21 @@ impl Hub for Remote {
             let rooms = announcing.map(|(name, copy)| (name.clone(), copy.rule.clone())).collect();
             self.engine.post(Command::Alive { rooms });
         }
+        if now >= self.next_tidy {
+            self.next_tidy = now + TIDY_EVERY;
+            self.rooms.values_mut().for_each(|copy| copy.history.evict(now, &copy.rule, 0));
+        }
+    }
+
+    fn health(&self) -> Health {
+        let oldest = self.calls.values().next();
+        let waits = oldest.map_or(0, |call| scoreboard::now_ns().saturating_sub(call.asked_ns));
+        let lag = Duration::from_nanos(waits);
+        Health { kind: self.kind, is_up: self.is_up, lag, rooms: self.rooms.len() }
+    }
+
+    fn owes(&self, worker: u64) -> bool {
+        self.calls.values().any(|call| call.worker == worker)
     }
 
     fn bell(&self) -> Option<BorrowedFd<'_>> {
@@ -286,11 +333,11 @@ impl Remote {
     /// The rooms that this keeper has copies of.
     fn list(&self) -> String {
         let rooms = self.rooms.iter().map(|(name, copy)| {
-            let position = Position { epoch: copy.snapshot.epoch, offset: copy.snapshot.head };
+            let position = Position { epoch: copy.history.epoch, offset: copy.history.head };
             serde_json::json!({
                 "room": name,
                 "pos": position.to_string(),
-                "kept": copy.snapshot.messages.len(),
+                "kept": copy.history.len(),
                 "workers": copy.workers.len(),
                 "present_here": copy.present.len(),
             })
@@ -306,20 +353,22 @@ enum Joined {
     Gap,
 }
 
+impl Call {
+    fn new(worker: u64, call: u64, called_ns: u64) -> Call {
+        Call { worker, call, asked_ns: scoreboard::now_ns(), called_ns }
+    }
+}
+
 impl Copy {
-    fn push(&mut self, epoch: u64, message: &Stored) -> Joined {
-        if epoch == self.snapshot.epoch && message.offset <= self.snapshot.head {
+    fn push(&mut self, epoch: u64, message: Stored) -> Joined {
+        let (known, head) = (self.history.epoch, self.history.head);
+        if epoch == known && message.offset <= head {
             return Joined::Known;
         }
-        if epoch != self.snapshot.epoch || message.offset != self.snapshot.head + 1 {
+        if epoch != known || message.offset != head + 1 {
             return Joined::Gap;
         }
-        self.snapshot.head = message.offset;
-        self.snapshot.messages.push(message.clone());
-        let bytes: usize = self.snapshot.messages.iter().map(|one| one.data.len()).sum();
-        if self.snapshot.messages.len() > self.rule.history_max || bytes > self.rule.history_bytes_max {
-            self.snapshot.messages.remove(0);
-        }
+        self.history.push(message, &self.rule);
         Joined::Next
     }
 }

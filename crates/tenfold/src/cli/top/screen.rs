@@ -6,6 +6,8 @@
 //!   └─────────────────────────┘└────────────────────────┘
 //!   advice
 //!   ┌ workers ──────────────────────────────────────────┐
+//!   ┌ queues of jobs ───────────────────────────────────┐   where there are any
+//!   ┌ rooms ────────────────────────────────────────────┐   where there are any
 //!   ┌ requests in flight ───────────────────────────────┐
 //! ```
 
@@ -15,12 +17,14 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Cell, Paragraph, Row, Sparkline, Table, Wrap};
 use serde_json::Value;
-use tenfold_server::sight::{age, milliseconds, plain};
+use tenfold_server::sight::{self, age, milliseconds, plain};
 
 use super::sample::History;
 
 /// Most rows of the table of workers; the rest is told as a number.
 const WORKERS_MAX: usize = 16;
+/// Most queues of jobs; the rest is told as a number.
+const QUEUES_MAX: usize = 8;
 /// Widths of a bar.
 const BAR: usize = 24;
 
@@ -28,11 +32,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let status = &history.status;
     let times = time_rows(status);
     let workers = list(status, "workers").len().min(WORKERS_MAX);
-    let [head, middle, advice, table, requests, keys] = Layout::vertical([
+    let (queues, rooms) = (queue_lines(status), room_lines(status));
+    let [head, middle, advice, table, jobs_area, rooms_area, requests, keys] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length((times.len() as u16 + 3).max(7)),
         Constraint::Length(2),
         Constraint::Length(workers as u16 + 3),
+        Constraint::Length(height(&queues)),
+        Constraint::Length(height(&rooms)),
         Constraint::Min(4),
         Constraint::Length(1),
     ])
@@ -44,6 +51,11 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let advice_text = status["advice"].as_str().unwrap_or("no advice yet: too few requests are finished");
     frame.render_widget(Paragraph::new(advice_text).italic().wrap(Wrap { trim: true }), advice);
     draw_workers(frame, table, history);
+    let more = list(&status["jobs"], "queues").len().saturating_sub(QUEUES_MAX);
+    let title =
+        if more > 0 { format!(" queues of jobs, and {more} more ") } else { " queues of jobs ".into() };
+    draw_lines(frame, jobs_area, title, queues);
+    draw_lines(frame, rooms_area, " rooms ".into(), rooms);
     draw_requests(frame, requests, status, skip);
     let paused = if paused { "paused · " } else { "" };
     let keys_text = format!(" {paused}q quit · p pause · ↑ ↓ scroll");
@@ -256,6 +268,38 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
     );
 }
 
+/// The queues as `tenfold jobs` shows them, and their headings.
+fn queue_lines(status: &Value) -> Vec<String> {
+    match list(&status["jobs"], "queues").is_empty() {
+        true => Vec::new(),
+        false => sight::queues(&status["jobs"]).lines().take(QUEUES_MAX + 1).map(str::to_owned).collect(),
+    }
+}
+
+fn room_lines(status: &Value) -> Vec<String> {
+    match status["rooms"].is_object() {
+        true => sight::rooms(&status["rooms"]).lines().map(str::to_owned).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// What a block with these lines takes; nothing without any.
+fn height(lines: &[String]) -> u16 {
+    if lines.is_empty() { 0 } else { lines.len() as u16 + 2 }
+}
+
+/// A table that is text already; its first line has the headings.
+fn draw_lines(frame: &mut Frame<'_>, area: Rect, title: String, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    let lines = lines.into_iter().enumerate().map(|(at, line)| {
+        let line = Line::from(line);
+        if at == 0 { line.dim() } else { line }
+    });
+    frame.render_widget(Paragraph::new(lines.collect::<Vec<_>>()).block(block(title)), area);
+}
+
 /// `words`: the columns that are no numbers.
 fn header(titles: &[&'static str], words: &[&str]) -> Row<'static> {
     let cell = |title: &&'static str| match words.contains(title) {
@@ -284,7 +328,7 @@ mod tests {
     use super::*;
 
     fn shown(history: &History, skip: usize) -> String {
-        let mut terminal = Terminal::new(TestBackend::new(140, 32)).unwrap();
+        let mut terminal = Terminal::new(TestBackend::new(140, 40)).unwrap();
         terminal.draw(|frame| draw(frame, history, skip, false)).unwrap();
         terminal.backend().to_string()
     }
@@ -299,6 +343,9 @@ mod tests {
                        "waits": [{ "name": "database", "mean_ms": 4.5, "p99_ms": 8.4, "share": 0.9 }],
                        "total": { "mean_ms": 5.0 } },
             "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "ready", "lag_ms": 250 }],
+            "jobs": { "queues": [{ "name": "mails", "ready": 41, "oldest_ms": 2_500, "died": 3 }] },
+            "rooms": { "hub": "nats", "state": "up", "members": 77_000,
+                       "stages": [{ "name": "carry", "count": 12, "p50_ms": 0.5 }] },
             "requests": [
                 { "slot": 3, "method": "GET", "path": "/stuck", "age_ms": 61_000, "since_ms": 60_000,
                   "state": "wait", "waits_for": "http", "what": "suppliers:80" },
@@ -316,6 +363,11 @@ mod tests {
             "waits for http suppliers:80",
             "queues",
             "250",
+            "queues of jobs",
+            "mails",
+            "2.500 s",
+            "77000",
+            "carry",
         ] {
             assert!(screen.contains(part), "{part:?} in\n{screen}");
         }

@@ -9,6 +9,9 @@ pub(super) type Outcome<T> = Result<T, tenfold_client::Error>;
 
 /// A kind of server, before anybody has connected.
 pub(in crate::keeper) trait Source: Send + Sync {
+    /// Its name, as its addresses begin.
+    fn kind(&self) -> &'static str;
+
     /// `instance` is this keeper among all.
     fn broker(&self, instance: &str, rules: &Rules) -> Box<dyn Broker>;
 
@@ -85,6 +88,6 @@ pub(super) fn parse(entry: &str) -> Option<(u64, Stored)> {
 
 /// What a draft becomes on its way: its kind, its key and its data, without a place.
 pub(super) fn draft_text(draft: &Draft) -> String {
-    let stored = Stored { offset: 0, kind: draft.kind, key: draft.key.clone(), data: draft.data.clone() };
+    let stored = Stored::new(0, draft.kind, draft.key.clone(), draft.data.clone());
     serde_json::to_string(&stored).expect("a message can be JSON")
 }

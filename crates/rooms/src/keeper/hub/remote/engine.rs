@@ -93,8 +93,12 @@ pub(super) enum Event {
         epoch: u64,
         message: Stored,
     },
-    /// The subscriptions were lost, and are there again.
-    Lost,
+    /// The engine is gone, or was not there yet: nothing is heard.
+    Gone,
+    /// The engine is there. After a loss its subscriptions are new ones, and what was said meanwhile was not heard.
+    There {
+        was_lost: bool,
+    },
 }
 
 pub(super) struct Engine {
@@ -260,7 +264,7 @@ impl Outgoing {
 
     fn announce(&mut self, room: &str, kind: Kind, info: &str, rule: Option<&Rule>) -> Outcome<()> {
         let Some(rule) = rule else { return Ok(()) };
-        let draft = Draft { kind, key: None, data: info.to_owned() };
+        let draft = Draft::of_keeper(kind, info.to_owned());
         self.broker.publish(room, &draft_text(&draft), rule).map(drop)
     }
 
@@ -286,6 +290,7 @@ fn hear_always(shared: &Shared, out: &Sender<Command>) {
             Ok(()) => return,
             Err(error) => {
                 if !was_lost {
+                    shared.tell(Event::Gone);
                     tracing::warn!(target: "rooms", %error, "the engine is gone: what is published does not come");
                 }
                 was_lost = true;
@@ -298,10 +303,11 @@ fn hear_always(shared: &Shared, out: &Sender<Command>) {
 fn hear(shared: &Shared, out: &Sender<Command>, was_lost: &mut bool) -> Outcome<()> {
     let mut ear = shared.source.ear(&shared.instance)?;
     shared.changed.store(true, Ordering::Release);
-    if std::mem::take(was_lost) {
+    let was_lost = std::mem::take(was_lost);
+    if was_lost {
         tracing::info!(target: "rooms", "the engine is there again");
-        shared.tell(Event::Lost);
     }
+    shared.tell(Event::There { was_lost });
     let mut heard = BTreeSet::new();
     let mut next_mark = Instant::now();
     let mut unconfirmed: BTreeSet<String> = BTreeSet::new();

@@ -54,6 +54,10 @@ impl Nats {
 }
 
 impl Source for Nats {
+    fn kind(&self) -> &'static str {
+        "nats"
+    }
+
     fn broker(&self, instance: &str, rules: &Rules) -> Box<dyn Broker> {
         let default = Rule::new("*");
         let all = || rules.0.iter().map(|rule| &**rule).chain([&default]);

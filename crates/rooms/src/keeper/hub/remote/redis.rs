@@ -25,6 +25,10 @@ impl Redis {
 }
 
 impl Source for Redis {
+    fn kind(&self) -> &'static str {
+        "redis"
+    }
+
     fn broker(&self, instance: &str, _rules: &Rules) -> Box<dyn Broker> {
         Box::new(RedisBroker {
             client: self.0.clone(),
