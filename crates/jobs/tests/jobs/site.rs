@@ -75,10 +75,6 @@ impl Site {
         self.server.as_mut().unwrap()
     }
 
-    pub(crate) fn log(&self) -> String {
-        self.server.as_ref().unwrap().log()
-    }
-
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {
         self.server.as_ref().unwrap().wait_for_log(text);

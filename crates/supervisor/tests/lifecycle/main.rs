@@ -53,6 +53,7 @@ const TESTS: &[Test] = &[
     ("workers_finish_when_their_master_is_killed", workers_finish_when_their_master_is_killed),
     ("a_stubborn_orphan_is_ended_at_the_bound", a_stubborn_orphan_is_ended_at_the_bound),
     ("groups_stop_in_reverse_order_one_after_the_other", groups_stop_in_reverse_order),
+    ("a_group_that_stops_at_once_does_not_wait_for_the_others", a_group_stops_at_once),
     ("the_master_reads_what_workers_count", the_master_reads_what_workers_count),
     ("a_process_with_threads_is_refused", a_process_with_threads_is_refused),
     ("a_worker_without_a_master_obeys_signals", a_worker_without_a_master_obeys_signals),
@@ -274,6 +275,17 @@ fn groups_stop_in_reverse_order() {
     assert_eq!(site.await_exit(), Some(0));
     let (front, helper) = (site.position("finished"), site.position("order helper"));
     assert!(front < helper, "the helper was told before the front had finished");
+}
+
+fn a_group_stops_at_once() {
+    let mut site = Site::start("beside");
+    site.await_line("all ready");
+    signal(site.pid(), "TERM");
+    // The front has not finished: nobody has told it to.
+    site.await_line("order beside 0");
+    site.say("finish");
+    site.await_line("finished");
+    assert_eq!(site.await_exit(), Some(0));
 }
 
 fn the_master_reads_what_workers_count() {

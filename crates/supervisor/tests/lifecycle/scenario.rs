@@ -42,6 +42,9 @@ pub fn play(name: &str) -> ExitCode {
         "two-groups" => run(Master::new(config())
             .group(Group::new("helper", 1, steady))
             .group(Group::new("front", 1, slow))),
+        "beside" => run(Master::new(config())
+            .group(Group::new("beside", 1, steady).stops_at_once())
+            .group(Group::new("front", 1, slow))),
         "board" => board(),
         "threads" => threads(),
         "alone" => alone(),
