@@ -7,7 +7,7 @@
 //! Each message that is published has a time in it, `"t":"NANOSECONDS"` of the monotonic clock, which is the same for all processes
 //! of a machine. Prints one line of JSON: deliveries a second, and the times from publish to receipt. `--rate 0` publishes one
 //! message after the other without a pause; `--idle` publishes nothing and says only that all are connected; `--stalled N` has N
-//! of the clients read nothing. It does no more with a frame than to find its end: the other core is the server's.
+//! of the clients read nothing; `--on-word` begins when a line comes on its standard input, so that two of these can take turns. It does no more with a frame than to find its end: the other core is the server's.
 
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ struct Options {
     seconds: u64,
     bytes: usize,
     idle: bool,
+    on_word: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -53,10 +54,15 @@ fn options() -> Result<Options, String> {
         seconds: 10,
         bytes: 100,
         idle: false,
+        on_word: false,
     };
     while let Some(name) = arguments.next() {
-        if name == "--idle" {
-            options.idle = true;
+        match name.as_str() {
+            "--idle" => options.idle = true,
+            "--on-word" => options.on_word = true,
+            _ => {}
+        }
+        if matches!(name.as_str(), "--idle" | "--on-word") {
             continue;
         }
         let value = arguments.next().ok_or(format!("{name} needs a value"))?;
@@ -91,6 +97,9 @@ fn run(options: &Options) -> io::Result<()> {
         return Ok(());
     }
     load.listen(Instant::now() + Duration::from_secs(1), &AtomicBool::new(false), false)?;
+    if options.on_word {
+        io::stdin().read_line(&mut String::new())?;
+    }
     load.begin();
     let (published, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let publisher = {

@@ -76,21 +76,29 @@ pub(crate) struct Input {
     rest: Vec<u8>,
     /// It was asked whether it is there, and has said nothing since.
     asked: bool,
+    /// It has broken the protocol: what it said before that still counts, and nothing behind it.
+    broken: Option<WebSocketError>,
 }
 
 impl Input {
     pub(crate) fn new(deflate: bool, limits: MessageLimits) -> Input {
         let decoder = Decoder::new(websocket::Role::Server, deflate);
-        Input { decoder, limits, rest: Vec::new(), asked: false }
+        Input { decoder, limits, rest: Vec::new(), asked: false, broken: None }
     }
 
-    /// What these bytes say.
-    fn decode(
+    /// What these bytes say, up to where they break the protocol.
+    fn decode(&mut self, bytes: Vec<u8>, events: &mut VecDeque<Event>) {
+        self.asked = false;
+        if let Err(error) = self.try_decode(bytes, events) {
+            self.broken = Some(error);
+        }
+    }
+
+    fn try_decode(
         &mut self,
         bytes: Vec<u8>,
         events: &mut VecDeque<Event>,
     ) -> std::result::Result<(), WebSocketError> {
-        self.asked = false;
         let mut input = std::mem::take(&mut self.rest);
         if input.is_empty() {
             input = bytes;
@@ -169,12 +177,13 @@ impl WebSocket {
                     Said::End => return Ok(None),
                 }
             }
+            if let Some(error) = reader.input.broken.take() {
+                socket.0.end(error.code(), &error.to_string());
+                return Err(error.into());
+            }
             let early = reader.held.take_early();
             if !early.is_empty() {
-                if let Err(error) = reader.input.decode(early, &mut reader.events) {
-                    socket.0.end(error.code(), &error.to_string());
-                    return Err(error.into());
-                }
+                reader.input.decode(early, &mut reader.events);
                 continue;
             }
             match reader.held.read_more(Some(Instant::now() + PING_EVERY)) {
@@ -326,11 +335,8 @@ struct SocketResident {
 impl SocketResident {
     fn go_on(&mut self, held: &mut Held, mut events: VecDeque<Event>) -> Pause {
         let early = held.take_early();
-        if !early.is_empty()
-            && let Err(error) = self.input.decode(early, &mut events)
-        {
-            self.socket.0.end(error.code(), &error.to_string());
-            return Pause::Linger;
+        if !early.is_empty() {
+            self.input.decode(early, &mut events);
         }
         while let Some(event) = events.pop_front() {
             match answer(&self.socket.0, event) {
@@ -354,6 +360,10 @@ impl SocketResident {
                 Said::Nothing => {}
                 Said::End => return Pause::Linger,
             }
+        }
+        if let Some(error) = self.input.broken.take() {
+            self.socket.0.end(error.code(), &error.to_string());
+            return Pause::Linger;
         }
         Pause::Rest(PING_EVERY)
     }

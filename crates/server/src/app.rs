@@ -291,11 +291,12 @@ impl App {
         self
     }
 
-    /// Tells the parts how the server runs.
+    /// Tells the parts how the server runs; a part that cannot do what the settings say refuses them. Has no effect outside of the
+    /// app, so that a check can do it as well.
     ///
     /// # Errors
     /// [`BuildError::Part`].
-    pub(crate) fn prepare(&mut self, settings: &Settings) -> Result<(), BuildError> {
+    pub fn prepare(&mut self, settings: &Settings) -> Result<(), BuildError> {
         self.parts.iter_mut().try_for_each(|part| part.prepare(settings)).map_err(BuildError::Part)
     }
 

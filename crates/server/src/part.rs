@@ -19,7 +19,8 @@ use crate::state::StateMap;
 
 /// What another crate adds to an app; at most one of each type. See [`App::part`].
 pub trait Part: Any {
-    /// Learns the settings. Called in the master, before [`Part::finish`]; not at all where an app is only checked.
+    /// Learns the settings. Called in the master, before [`Part::finish`], and where settings are only checked: it opens nothing.
+    /// Not at all where an app is built without any.
     ///
     /// # Errors
     /// One line for a person.

@@ -165,9 +165,10 @@ fn check(file: &std::path::Path, mut make: Make) -> Result<ExitCode, Error> {
     for address in &settings.listen {
         address.parse::<ListenSpec>().map_err(|error| Error::Usage(error.to_string()))?;
     }
-    let Program { app, at_end, .. } =
+    let Program { mut app, at_end, .. } =
         make(&settings)?.ok_or_else(|| Error::System("there is no app".into()))?;
     let _at_end = AtEnd(at_end);
+    app.prepare(&settings).map_err(|error| Error::Usage(error.to_string()))?;
     let blueprint = app.build().map_err(|error| Error::Usage(error.to_string()))?;
     let model = settings.check().map_err(Error::Usage)?;
     for (name, lane) in blueprint.lanes() {

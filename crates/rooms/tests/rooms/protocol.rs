@@ -64,6 +64,10 @@ fn mistakes(model: &str) {
             ws.send_raw(bytes);
             assert_eq!(ws.expect_close().0, code, "{path} {bytes:x?}");
         }
+        // What came before the mistake still counts, also in one packet with it.
+        let mut ws = site.open(path);
+        ws.send_raw(&[frame(Opcode::Text, b"before"), mistakes[1].0.to_vec()].concat());
+        assert_eq!((ws.text(), ws.expect_close().0), ("before".into(), 1002), "{path}");
     }
     site.client().get("/pid").expect(200);
 }

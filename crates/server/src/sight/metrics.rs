@@ -300,7 +300,9 @@ mod tests {
             "accept_overflows": 5, "accept_drops": null, "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
             "accept_queues": [{ "address": "127.0.0.1:80", "waiting": 7, "max": 1024 }],
             "workers": [{ "slot": 0, "pid": 9, "group": "worker", "cpu_ms": 1_500 }],
+            "rooms": { "hub": "nats", "state": "down", "lag_ms": 1_500, "members": 9 },
         });
+        board.slot(0).rooms.record(MessageStage::Carry, 1_500);
         let page = metrics(&status, board);
         let samples: HashMap<&str, &str> = page
             .lines()
@@ -316,6 +318,11 @@ mod tests {
         assert_eq!(*value("tenfold_accept_queue_max{socket=\"0\",address=\"127.0.0.1:80\"}"), "1024");
         let cpu = "tenfold_worker_cpu_seconds_total{slot=\"0\",group=\"worker\",pid=\"9\"}";
         assert_eq!(*value(cpu), "1.5");
+        assert_eq!(*value("tenfold_rooms_members"), "9");
+        assert_eq!(*value("tenfold_rooms_hub_up{hub=\"nats\"}"), "0");
+        assert_eq!(*value("tenfold_rooms_hub_lag_seconds{hub=\"nats\"}"), "1.5");
+        assert_eq!(*value("tenfold_rooms_message_seconds_count{stage=\"carry\"}"), "1");
+        assert_eq!(*value("tenfold_rooms_message_seconds_count{stage=\"place\"}"), "0");
         assert_eq!(*value("tenfold_request_seconds_count"), "2");
         assert_eq!(*value("tenfold_request_seconds_bucket{le=\"0.000002048\"}"), "1");
         assert_eq!(*value("tenfold_request_seconds_bucket{le=\"+Inf\"}"), "2");
