@@ -107,9 +107,9 @@ fn the_listeners_queue_is_shown_while_nobody_takes_from_it() {
 /// Few enough that all of a worker can be busy, and how many that is: its threads, its handler processes, or its loop.
 fn narrow(model: &str) -> (&'static str, usize) {
     match model {
-        "thread" | "pool" => ("threads = 4", 4),
-        "event-pool" => ("pool_threads = 4", 4),
-        "event-worker" => ("handlers = 4", 4),
+        "thread" | "pool" => ("threads = 2", 2),
+        "event-pool" => ("pool_threads = 2", 2),
+        "event-worker" => ("handlers = 2", 2),
         _ => ("", 1),
     }
 }
