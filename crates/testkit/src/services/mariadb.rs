@@ -23,6 +23,7 @@ static RECIPE: Recipe = Recipe {
         let mut command = Command::new(installer.unwrap_or_else(|| "mariadb-install-db".into()));
         command.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=normal"]);
         command.arg(format!("--datadir={}", place.directory.join("data").display()));
+        command.arg(format!("--tmpdir={}", place.directory.display()));
         prepare_with(command)
     },
     command: |place| {
@@ -30,6 +31,8 @@ static RECIPE: Recipe = Recipe {
         let mut command = Command::new(&place.program);
         command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
         command.arg(format!("--datadir={directory}/data"));
+        // A server that starts throws away all temporary tables in this directory: in /tmp also those of the others that start.
+        command.arg(format!("--tmpdir={directory}"));
         command.arg(format!("--socket={directory}/mariadb.sock"));
         command.arg(format!("--pid-file={directory}/pid"));
         command.arg(format!("--init-file={directory}/init.sql"));

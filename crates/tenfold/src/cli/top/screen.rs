@@ -25,6 +25,8 @@ use super::sample::History;
 const WORKERS_MAX: usize = 16;
 /// Most queues of jobs; the rest is told as a number.
 const QUEUES_MAX: usize = 8;
+/// What the requests in flight get before the tables of jobs and rooms get anything: five of them, between headings and frame.
+const REQUESTS_MIN: u16 = 8;
 /// Widths of a bar.
 const BAR: usize = 24;
 
@@ -32,12 +34,14 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let status = &history.status;
     let times = time_rows(status);
     let workers = list(status, "workers").len().min(WORKERS_MAX);
-    let (queues, rooms) = (queue_lines(status), room_lines(status));
+    let (times_height, workers_height) = ((times.len() as u16 + 3).max(7), workers as u16 + 3);
+    let fixed = 2 + times_height + 2 + workers_height + 1;
+    let (queues, rooms) = fitting(status, frame.area().height.saturating_sub(fixed + REQUESTS_MIN));
     let [head, middle, advice, table, jobs_area, rooms_area, requests, keys] = Layout::vertical([
         Constraint::Length(2),
-        Constraint::Length((times.len() as u16 + 3).max(7)),
+        Constraint::Length(times_height),
         Constraint::Length(2),
-        Constraint::Length(workers as u16 + 3),
+        Constraint::Length(workers_height),
         Constraint::Length(height(&queues)),
         Constraint::Length(height(&rooms)),
         Constraint::Min(4),
@@ -51,7 +55,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let advice_text = status["advice"].as_str().unwrap_or("no advice yet: too few requests are finished");
     frame.render_widget(Paragraph::new(advice_text).italic().wrap(Wrap { trim: true }), advice);
     draw_workers(frame, table, history);
-    let more = list(&status["jobs"], "queues").len().saturating_sub(QUEUES_MAX);
+    let more = list(&status["jobs"], "queues").len().saturating_sub(queues.len().saturating_sub(1));
     let title =
         if more > 0 { format!(" queues of jobs, and {more} more ") } else { " queues of jobs ".into() };
     draw_lines(frame, jobs_area, title, queues);
@@ -281,6 +285,21 @@ fn room_lines(status: &Value) -> Vec<String> {
         true => sight::rooms(&status["rooms"]).lines().map(str::to_owned).collect(),
         false => Vec::new(),
     }
+}
+
+/// The lines of both tables for a terminal that has so many rows for them. Where it has too few, rooms that nobody is in go
+/// first, then queues from the last, then the other.
+fn fitting(status: &Value, rows: u16) -> (Vec<String>, Vec<String>) {
+    let (mut queues, mut rooms) = (queue_lines(status), room_lines(status));
+    if height(&queues) + height(&rooms) > rows
+        && (status["rooms"]["members"].as_u64() == Some(0) || height(&rooms) > rows)
+    {
+        rooms.clear();
+    }
+    // A table of headings alone says nothing.
+    let left = usize::from(rows.saturating_sub(height(&rooms) + 2));
+    queues.truncate(if left >= 2 { left } else { 0 });
+    (queues, rooms)
 }
 
 /// What a block with these lines takes; nothing without any.
