@@ -51,6 +51,7 @@ pub mod postgres;
 mod address;
 mod hub;
 mod link;
+mod received;
 
 mod error;
 

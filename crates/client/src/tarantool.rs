@@ -286,12 +286,7 @@ impl Settings {
     fn converse(&self, stream: &TcpStream, request: &Request, until: Instant) -> Result<Body, Error> {
         let mut bytes = Vec::new();
         request.encode(&mut bytes, 0, None);
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let sent =
-                stream.write_until(rest, Some(until)).map_err(|error| Error::io(Phase::Connecting, error))?;
-            rest = &rest[sent..];
-        }
+        stream.write_all_until(&bytes, Some(until)).map_err(|error| Error::io(Phase::Connecting, error))?;
         let mut input = Vec::new();
         loop {
             let parsed = match input.is_empty() {

@@ -9,6 +9,7 @@ use common::{everywhere, unique};
 use serde_json::json;
 use tenfold_client::Error;
 use tenfold_client::nats::{Connection, Expected, Login, is_missing};
+use tenfold_runtime::{Runtime, RuntimeConfig, spawn};
 use tenfold_testkit::services::Nats;
 
 static NATS: LazyLock<Option<Nats>> = LazyLock::new(Nats::start);
@@ -32,6 +33,20 @@ fn stream(nats: &mut Connection) -> String {
     let config = json!({ "name": name, "subjects": [format!("{name}.>")], "max_msgs_per_subject": 5 });
     nats.api(&format!("STREAM.CREATE.{name}"), &config).unwrap();
     name
+}
+
+#[test]
+fn a_connection_needs_no_more_than_the_stack_that_a_fiber_has() {
+    let Some(url) = NATS.as_ref().map(Nats::url) else { return };
+    let talk = move || {
+        let mut nats = Connection::open(&Login::parse(&url).unwrap(), Duration::from_secs(5)).unwrap();
+        let subject = unique("talk");
+        nats.subscribe(&subject).unwrap();
+        nats.publish(&subject, &[b'x'; 1000]).unwrap();
+        assert_eq!(nats.next(soon()).unwrap().unwrap().payload.len(), 1000);
+    };
+    let runtime = Runtime::new(&RuntimeConfig::default()).unwrap();
+    runtime.run(move || spawn(talk).join().unwrap()).unwrap();
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! `Connection`: one connection to MySQL or MariaDB.
 
 use std::collections::HashMap;
-use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use tenfold_runtime::{park, spawn_detached};
 
 use crate::address::after;
 use crate::error::{Error, Phase};
+use crate::received::Received;
 
 use super::packet::{self, Column, Done, Greeting, Reader};
 use super::settings::Settings;
@@ -22,6 +22,9 @@ const STATEMENTS_MAX: usize = 256;
 /// Largest content of one packet; what is longer goes on in the next one.
 const PACKET_BYTES_MAX: usize = 0xff_ffff;
 
+/// What a read may bring, unless a longer packet is known to come.
+const READ_BYTES: usize = 4096;
+
 /// One connection. Calls on it are made one after another.
 pub struct Connection {
     stream: TcpStream,
@@ -29,8 +32,7 @@ pub struct Connection {
     /// The server's number for it, to have its query killed.
     number: u32,
     sequence: u8,
-    input: Vec<u8>,
-    at: usize,
+    received: Received,
     statements: HashMap<String, Statement>,
     /// A call has begun and its answer has not come: nobody else may have the connection.
     pub(super) busy: bool,
@@ -61,8 +63,7 @@ impl Connection {
             settings: settings.clone(),
             number: 0,
             sequence: 0,
-            input: Vec::new(),
-            at: 0,
+            received: Received::new(READ_BYTES),
             statements: HashMap::new(),
             busy: false,
             in_transaction: false,
@@ -275,28 +276,20 @@ impl Connection {
         packet[3] = self.sequence;
         packet.extend_from_slice(content);
         self.sequence = self.sequence.wrapping_add(1);
-        let mut rest = &packet[..];
-        while !rest.is_empty() {
-            match self.stream.write_until(rest, Some(until)) {
-                Ok(count) => rest = &rest[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(Phase::Sending, error)),
-            }
-        }
-        Ok(())
+        self.stream.write_all_until(&packet, Some(until)).map_err(|error| Error::io(Phase::Sending, error))
     }
 
     /// The next packet's content, joined if it goes on in further ones.
     fn receive(&mut self, until: Instant) -> Result<Vec<u8>, Error> {
         let mut content = Vec::new();
         loop {
-            self.fill(4, until)?;
-            let head = &self.input[self.at..self.at + 4];
+            self.received.fill(&self.stream, 4, Some(until))?;
+            let head = &self.received.filled()[..4];
             let length = usize::from(head[0]) | usize::from(head[1]) << 8 | usize::from(head[2]) << 16;
             self.sequence = head[3].wrapping_add(1);
-            self.fill(4 + length, until)?;
-            content.extend_from_slice(&self.input[self.at + 4..self.at + 4 + length]);
-            self.at += 4 + length;
+            self.received.fill(&self.stream, 4 + length, Some(until))?;
+            content.extend_from_slice(&self.received.filled()[4..4 + length]);
+            self.received.consume(4 + length);
             if content.len() > self.settings.row_bytes_max {
                 return Err(Error::Unexpected("a row is larger than allowed"));
             }
@@ -304,27 +297,6 @@ impl Connection {
                 return Ok(content);
             }
         }
-    }
-
-    /// Makes sure that so many bytes are there.
-    fn fill(&mut self, bytes: usize, until: Instant) -> Result<(), Error> {
-        while self.input.len() - self.at < bytes {
-            if self.at > 0 {
-                self.input.drain(..self.at);
-                self.at = 0;
-            }
-            let filled = self.input.len();
-            self.input.resize(filled.max(bytes).max(filled + 4096), 0);
-            let outcome = self.stream.read_until(&mut self.input[filled..], Some(until));
-            self.input.truncate(filled + outcome.as_ref().copied().unwrap_or(0));
-            match outcome {
-                Ok(0) => return Err(Error::Closed),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(Phase::AwaitingReply, error)),
-            }
-        }
-        Ok(())
     }
 
     /// Says that another loop or thread may use it next.

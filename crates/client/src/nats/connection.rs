@@ -12,11 +12,14 @@ use super::codec::{self, Message, Operation};
 use super::login::Login;
 use crate::address::after;
 use crate::error::{Error, Phase};
+use crate::received::Received;
 
 /// Most bytes of a message: an answer has a stored message in it, in base64.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Most messages of subscriptions that are kept while an answer is waited for.
 const ASIDE_MAX: usize = 200_000;
+/// What a read may bring: many messages of a subscription.
+const READ_BYTES: usize = 64 << 10;
 /// The subscription of answers.
 const ANSWERS: u64 = 1;
 
@@ -42,7 +45,7 @@ pub struct Info {
 #[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
-    input: Vec<u8>,
+    received: Received,
     info: Info,
     /// Where answers come in.
     pub(super) inbox: String,
@@ -63,10 +66,10 @@ impl Connection {
         let until = after(patience);
         let stream = login.address.connect(patience)?;
         let inbox = format!("_INBOX.{:016x}", random());
-        let (input, aside) = (Vec::new(), VecDeque::new());
+        let (received, aside) = (Received::new(READ_BYTES), VecDeque::new());
         let info = Info::default();
         let mut connection =
-            Connection { stream, input, info, inbox, requests: 0, last_sid: ANSWERS, aside, patience };
+            Connection { stream, received, info, inbox, requests: 0, last_sid: ANSWERS, aside, patience };
         let Some(Operation::Info(text)) = connection.operation(until)? else {
             return Err(Error::Unexpected("the server does not begin with INFO"));
         };
@@ -215,32 +218,23 @@ impl Connection {
         }
     }
 
-    fn send(&mut self, mut bytes: &[u8], until: Instant) -> Result<()> {
-        while !bytes.is_empty() {
-            match self.stream.write_until(bytes, Some(until)) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(Phase::Sending, error)),
-            }
-        }
-        Ok(())
+    fn send(&mut self, bytes: &[u8], until: Instant) -> Result<()> {
+        self.stream.write_all_until(bytes, Some(until)).map_err(|error| Error::io(Phase::Sending, error))
     }
 
     /// The next operation of any kind; `None` when there is none until then. What has come of one by then is not lost.
     fn operation(&mut self, until: Instant) -> Result<Option<Operation>> {
         loop {
-            let parsed = codec::parse(&self.input, MESSAGE_BYTES_MAX);
+            let filled = self.received.filled();
+            let parsed = codec::parse(filled, MESSAGE_BYTES_MAX);
             if let Some((operation, used)) = parsed.map_err(|error| Error::Unexpected(error.0))? {
-                self.input.drain(..used);
+                self.received.consume(used);
                 return Ok(Some(operation));
             }
-            let mut chunk = [0; 64 << 10];
-            match self.stream.read_until(&mut chunk, Some(until)) {
-                Ok(0) => return Err(Error::Closed),
-                Ok(count) => self.input.extend_from_slice(&chunk[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(None),
-                Err(error) => return Err(Error::io(Phase::AwaitingReply, error)),
+            let more = filled.len() + 1;
+            match self.received.fill(&self.stream, more, Some(until)) {
+                Err(Error::TimedOut { .. }) => return Ok(None),
+                outcome => outcome?,
             }
         }
     }

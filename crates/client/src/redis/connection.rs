@@ -1,6 +1,5 @@
 //! `Connection`: one connection for one user at a time, and how any of them is opened.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use tenfold_runtime::net::TcpStream;
@@ -8,10 +7,14 @@ use tenfold_runtime::net::TcpStream;
 use crate::address::{Address, after};
 use crate::error::{Error, Phase};
 use crate::pool::Manager;
+use crate::received::Received;
 
 use super::command::{Command, Pipeline};
 use super::resp::{self, Parsed};
 use super::value::{FromValue, Value};
+
+/// What a read may bring, unless a longer reply is known to come.
+const READ_BYTES: usize = 4096;
 
 /// What every connection needs to be opened.
 #[derive(Clone, Debug)]
@@ -33,8 +36,7 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct Connection {
     pub(super) stream: TcpStream,
-    input: Vec<u8>,
-    filled: usize,
+    received: Received,
     reply_timeout: Duration,
     reply_bytes_max: usize,
     /// Replies that are still to come.
@@ -48,8 +50,7 @@ impl Settings {
     pub(super) fn open(&self) -> Result<Connection, Error> {
         let mut connection = Connection {
             stream: self.address.connect(self.connect_timeout)?,
-            input: Vec::new(),
-            filled: 0,
+            received: Received::new(READ_BYTES),
             reply_timeout: self.connect_timeout,
             reply_bytes_max: self.reply_bytes_max,
             owed: 0,
@@ -109,16 +110,9 @@ impl Connection {
         self.reply_timeout
     }
 
-    pub(super) fn send(&mut self, mut bytes: &[u8], replies: usize, until: Instant) -> Result<(), Error> {
+    pub(super) fn send(&mut self, bytes: &[u8], replies: usize, until: Instant) -> Result<(), Error> {
         self.owed += replies;
-        while !bytes.is_empty() {
-            match self.stream.write_until(bytes, Some(until)) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io(Phase::Sending, error)),
-            }
-        }
-        Ok(())
+        self.stream.write_all_until(bytes, Some(until)).map_err(|error| Error::io(Phase::Sending, error))
     }
 
     fn receive(&mut self, until: Instant) -> Result<Value, Error> {
@@ -135,29 +129,19 @@ impl Connection {
     pub(super) fn next(&mut self, until: Option<Instant>) -> Result<Value, Error> {
         let mut missing = 1;
         loop {
-            if self.filled > 0 {
-                let parsed = resp::parse(&self.input[..self.filled], self.reply_bytes_max);
+            let filled = self.received.filled();
+            if !filled.is_empty() {
+                let parsed = resp::parse(filled, self.reply_bytes_max);
                 match parsed.map_err(|what| Error::Unexpected(what.0))? {
                     Parsed::Missing(bytes) => missing = bytes,
                     Parsed::Whole(value, bytes) => {
-                        self.input.copy_within(bytes..self.filled, 0);
-                        self.filled -= bytes;
+                        self.received.consume(bytes);
                         return Ok(value);
                     }
                 }
             }
-            let wanted = self.filled + missing;
-            if self.input.len() < wanted.max(4096) {
-                self.input.resize(wanted.max(4096), 0);
-            }
-            while self.filled < wanted {
-                match self.stream.read_until(&mut self.input[self.filled..], until) {
-                    Ok(0) => return Err(Error::Closed),
-                    Ok(count) => self.filled += count,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) => return Err(Error::io(Phase::AwaitingReply, error)),
-                }
-            }
+            let wanted = filled.len() + missing;
+            self.received.fill(&self.stream, wanted, until)?;
         }
     }
 }
@@ -179,7 +163,7 @@ impl Manager for Settings {
     }
 
     fn reset(&self, connection: &mut Connection) -> Result<(), Error> {
-        if connection.owed > 0 || connection.changed || connection.filled > 0 {
+        if connection.owed > 0 || connection.changed || !connection.received.filled().is_empty() {
             return Err(Error::Closed);
         }
         connection.stream.socket().leave();

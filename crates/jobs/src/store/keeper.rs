@@ -81,10 +81,7 @@ impl KeeperStore {
                 stream
             }
         };
-        let mut sent = 0;
-        while sent < frame.len() {
-            sent += stream.write_until(&frame[sent..], Some(until))?;
-        }
+        stream.write_all_until(frame, Some(until))?;
         let mut input = Vec::new();
         let mut chunk = [0; 4096];
         loop {

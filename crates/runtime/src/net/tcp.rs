@@ -110,6 +110,22 @@ impl TcpStream {
         self.socket.run(&mut Op::Send { fd: self.socket.as_fd(), buf }, until)
     }
 
+    /// Sends all of `buf`, waiting until `until` at most. After an error some of it may have been sent.
+    ///
+    /// # Errors
+    /// As [`TcpStream::write_until`].
+    pub fn write_all_until(&self, mut buf: &[u8], until: Option<Instant>) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.write_until(buf, until) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => buf = &buf[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Sends some of `bufs`, waiting until `until` at most.
     ///
     /// # Errors

@@ -71,6 +71,14 @@ impl UnixStream {
         self.0.write_until(buf, until)
     }
 
+    /// As [`TcpStream::write_all_until`].
+    ///
+    /// # Errors
+    /// The kernel's; `TimedOut`; `ECANCELED`.
+    pub fn write_all_until(&self, buf: &[u8], until: Option<Instant>) -> io::Result<()> {
+        self.0.write_all_until(buf, until)
+    }
+
     /// As [`TcpStream::shutdown`].
     ///
     /// # Errors

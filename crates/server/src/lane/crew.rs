@@ -117,7 +117,7 @@ impl Channel {
         let stream = TcpStream::from_fd(fd);
         let mut hello = Vec::from((lane as u32).to_be_bytes());
         hello.extend((slot as u32).to_be_bytes());
-        stream.write_until(&hello, None)?;
+        stream.write_all_until(&hello, None)?;
         Ok(Channel { stream, slot })
     }
 
