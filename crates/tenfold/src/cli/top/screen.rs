@@ -34,20 +34,17 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let status = &history.status;
     let times = time_rows(status);
     let workers = list(status, "workers").len().min(WORKERS_MAX);
-    let (times_height, workers_height) = ((times.len() as u16 + 3).max(7), workers as u16 + 3);
-    let fixed = 2 + times_height + 2 + workers_height + 1;
-    let (queues, rooms) = fitting(status, frame.area().height.saturating_sub(fixed + REQUESTS_MIN));
-    let [head, middle, advice, table, jobs_area, rooms_area, requests, keys] = Layout::vertical([
-        Constraint::Length(2),
-        Constraint::Length(times_height),
-        Constraint::Length(2),
-        Constraint::Length(workers_height),
+    let above = [2, (times.len() as u16 + 3).max(7), 2, workers as u16 + 3].map(Constraint::Length);
+    let [head, middle, advice, table, rest, keys] =
+        Layout::vertical(above.into_iter().chain([Constraint::Min(4), Constraint::Length(1)]))
+            .areas(frame.area());
+    let (queues, rooms) = fitting(status, rest.height.saturating_sub(REQUESTS_MIN));
+    let [jobs_area, rooms_area, requests] = Layout::vertical([
         Constraint::Length(height(&queues)),
         Constraint::Length(height(&rooms)),
         Constraint::Min(4),
-        Constraint::Length(1),
     ])
-    .areas(frame.area());
+    .areas(rest);
     let [left, right] = Layout::horizontal([Constraint::Min(68), Constraint::Fill(1)]).areas(middle);
     frame.render_widget(Paragraph::new(head_lines(history)), head);
     draw_times(frame, left, times, status);
@@ -350,6 +347,27 @@ mod tests {
         let mut terminal = Terminal::new(TestBackend::new(140, 40)).unwrap();
         terminal.draw(|frame| draw(frame, history, skip, false)).unwrap();
         terminal.backend().to_string()
+    }
+
+    #[test]
+    fn requests_in_flight_have_room_before_tables_of_what_is_idle() {
+        let workers: Vec<Value> = (0..10).map(|slot| json!({ "slot": slot, "group": "worker" })).collect();
+        let requests: Vec<Value> =
+            (0..4).map(|at| json!({ "slot": 1, "method": "GET", "path": format!("/stuck/{at}") })).collect();
+        let mut history = History::default();
+        history.add(
+            json!({
+                "workers": workers, "requests": requests, "in_flight": 4,
+                "jobs": { "queues": [{ "name": "mails" }, { "name": "orders" }, { "name": "sale" }] },
+                "rooms": { "hub": "local", "state": "up", "members": 0 },
+            }),
+            Instant::now(),
+        );
+        let screen = shown(&history, 0);
+        for words in ["/stuck/0", "/stuck/3", "mails", "sale"] {
+            assert!(screen.contains(words), "no {words:?} in {screen}");
+        }
+        assert!(!screen.contains("local"), "{screen}");
     }
 
     #[test]
