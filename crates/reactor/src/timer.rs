@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     /// A small generator, so that a failure can be repeated (xorshift64, G. Marsaglia 2003).
-    fn random(state: &mut u64) -> u64 {
+    pub(super) fn random(state: &mut u64) -> u64 {
         *state ^= *state << 13;
         *state ^= *state >> 7;
         *state ^= *state << 17;

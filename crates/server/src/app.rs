@@ -415,6 +415,11 @@ impl Blueprint {
         &self.asides
     }
 
+    /// How many processes those are in a generation.
+    pub(crate) fn aside_processes(&self) -> usize {
+        self.asides.iter().map(Aside::count).sum()
+    }
+
     /// What is served beside HTTP.
     pub(crate) fn services(&self) -> &Catalogue {
         &self.services

@@ -126,6 +126,13 @@ pub(crate) struct Bounds {
     pub(crate) cancel_on_half_close: bool,
 }
 
+impl Bounds {
+    /// Of a body whose route has perhaps a limit of its own.
+    pub(crate) fn body_of(&self, own_bytes_max: Option<u64>) -> BodyLimits {
+        BodyLimits { body_bytes_max: own_bytes_max.unwrap_or(self.body.body_bytes_max), ..self.body }
+    }
+}
+
 impl Limits {
     pub(crate) fn bounds(&self) -> Bounds {
         let head = HeadLimits {

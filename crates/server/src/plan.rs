@@ -44,15 +44,10 @@ impl Plan {
         Ok(listening)
     }
 
-    /// Processes beside those of the model.
-    pub(crate) fn asides(&self) -> usize {
-        self.blueprint.asides().iter().map(Aside::count).sum()
-    }
-
     /// All processes of a generation, when these are the model's. The workers stay the last of them.
     pub(crate) fn groups(self: &Arc<Self>, model: Vec<Group>) -> Vec<Group> {
         let mut before: usize = model.iter().map(Group::count).sum();
-        let processes = before + self.asides();
+        let processes = before + self.blueprint.aside_processes();
         let aside = |aside: &Aside| {
             let group = aside.group(self, before, processes);
             before += aside.count();
@@ -67,7 +62,8 @@ impl Plan {
         is_spare: fn(&Slot) -> bool,
         run: impl Fn(&Worker) -> ExitReason + 'static,
     ) -> Group {
-        let (workers, processes) = (self.settings.workers(), self.settings.workers() + self.asides());
+        let workers = self.settings.workers();
+        let processes = workers + self.blueprint.aside_processes();
         let (companions, graceful) = (self.companions.clone(), self.settings.graceful_timeout());
         let run = move |worker: &Worker| {
             ProcessShare::new(worker.index(), processes).set();

@@ -7,7 +7,6 @@ use tenfold_scoreboard::{SLOTS_MAX, Scoreboard};
 use tenfold_supervisor::{Group, Identity, Listen, ListenSpec, ListenerSet, Master};
 
 use crate::app::{App, Blueprint, BuildError};
-use crate::aside::Aside;
 use crate::lane::Lane;
 use crate::models::Model;
 use crate::part::Companions;
@@ -200,8 +199,7 @@ fn groups(model: &'static dyn Model, plan: Plan) -> Result<Vec<Group>, String> {
 }
 
 fn slots(model: &dyn Model, settings: &Settings, blueprint: &Blueprint) -> usize {
-    let asides: usize = blueprint.asides().iter().map(Aside::count).sum();
-    let processes = settings.workers() * (1 + model.facts(settings).processes) + asides;
+    let processes = settings.workers() * (1 + model.facts(settings).processes) + blueprint.aside_processes();
     (processes * GENERATIONS).clamp(SLOTS_MIN, SLOTS_MAX)
 }
 

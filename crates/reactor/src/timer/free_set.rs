@@ -55,6 +55,7 @@ impl FreeSet {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::timer::tests::random;
 
     #[test]
     fn gives_the_lowest_of_what_it_holds() {
@@ -73,13 +74,11 @@ mod tests {
         let mut model = std::collections::BTreeSet::new();
         let mut seed: u64 = 88_172_645_463_325_252;
         for _ in 0..20_000 {
-            seed ^= seed << 13;
-            seed ^= seed >> 7;
-            seed ^= seed << 17;
+            let number = (random(&mut seed) >> 8) as u32 % 300_000;
             if seed.is_multiple_of(3) {
                 assert_eq!(set.take(), model.pop_first());
-            } else if model.insert((seed >> 8) as u32 % 300_000) {
-                set.insert((seed >> 8) as u32 % 300_000);
+            } else if model.insert(number) {
+                set.insert(number);
             }
         }
     }

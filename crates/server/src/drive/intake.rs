@@ -2,7 +2,6 @@
 
 use tenfold_http::BodyError;
 use tenfold_http::h1::{BodyDecoder, Exchange, Framing, HeadView, RequestEnd};
-use tenfold_http::limits::BodyLimits;
 
 use crate::body::{Body, BodyKind, Incoming, Reclaim};
 use crate::context::BodyGate;
@@ -56,10 +55,7 @@ impl<'a> Intake<'a> {
         let state = match view.framing() {
             Framing::None | Framing::Length(0) => State::Nothing,
             framing => {
-                let mut limits: BodyLimits = conn.service.bounds.body;
-                if let Some(most) = body_bytes_max {
-                    limits.body_bytes_max = most;
-                }
+                let limits = conn.service.bounds.body_of(body_bytes_max);
                 State::Unread(Box::new(BodyDecoder::new(framing, limits)?))
             }
         };

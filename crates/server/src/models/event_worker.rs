@@ -91,7 +91,7 @@ impl Model for EventWorker {
         let doors: Arc<Vec<Door>> = Arc::new((0..fronts).map(|_| Door::open()).collect::<Result<_, _>>()?);
         let mut groups = Vec::new();
         // Handlers run in the fronts as well (lanes without processes), so all of them share what the machine has.
-        let mut processes = fronts + plan.asides();
+        let mut processes = fronts + plan.blueprint.aside_processes();
         for (_, lane) in plan.blueprint.lanes() {
             if let Placement::Worker(each) = self.place(lane, &plan.settings)? {
                 processes += fronts * each;

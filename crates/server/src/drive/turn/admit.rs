@@ -82,10 +82,7 @@ impl Turn<'_> {
     /// Whether the body is to be read before the request enters.
     fn look_ahead(&self, gate: &Gate, found: &Found<'_>) -> Result<Ahead, Standing> {
         let bounds = &self.conn.service.bounds;
-        let mut limits = bounds.body;
-        if let Some(most) = found.route.body_bytes_max() {
-            limits.body_bytes_max = most;
-        }
+        let limits = bounds.body_of(found.route.body_bytes_max());
         let asks_first = self.exchange.owes_continue() && self.rest.is_empty();
         // Who is going to be refused is refused before the body is read.
         let reads_none =
