@@ -1,5 +1,7 @@
 //! `Times`: what all finished requests of a slot have spent, by stage and by cause.
 
+use std::sync::atomic::{Ordering, fence};
+
 use crate::counter::Counter;
 use crate::histogram::{Histogram, HistogramReading};
 use crate::stage::{Cause, Stage};
@@ -54,11 +56,9 @@ impl Times {
         ];
         let sums = self.spent_ns.iter().zip(spent).filter(|(_, ns)| **ns > 0);
         if single_writer {
-            self.finished.add_single_writer(requests);
             histograms.iter().for_each(|(histogram, ns)| histogram.record_single_writer(*ns, requests));
             sums.for_each(|(sum, ns)| sum.add_single_writer(*ns));
         } else {
-            self.finished.add(requests);
             histograms.iter().for_each(|(histogram, ns)| histogram.record_many(*ns, requests));
             sums.for_each(|(sum, ns)| sum.add(*ns));
         }
@@ -67,12 +67,22 @@ impl Times {
             self.waited_ns[cause as usize].add(ns);
             self.waits[cause as usize].record(ns);
         }
+        // The count comes last, so that whoever sees a request counted sees all of it.
+        fence(Ordering::Release);
+        if single_writer {
+            self.finished.add_single_writer(requests);
+        } else {
+            self.finished.add(requests);
+        }
     }
 
-    /// The sums now. They are read one after another: a request that ends meanwhile may be in some of them only.
+    /// The sums now. All requests of [`TimesReading::finished`] are in all of them; one that ends meanwhile may be in some of
+    /// the other sums already.
     pub fn reading(&self) -> TimesReading {
+        let finished = self.finished.get();
+        fence(Ordering::Acquire);
         TimesReading {
-            finished: self.finished.get(),
+            finished,
             spent_ns: std::array::from_fn(|index| self.spent_ns[index].get()),
             waited_ns: std::array::from_fn(|index| self.waited_ns[index].get()),
             total: self.total.reading(),

@@ -139,17 +139,18 @@ fn a_sleep_is_waiting_and_a_computation_is_running(variant: &'static Variant) {
     let took = started.elapsed().as_nanos() as u64;
     let slept = watched.passed(&before, 1);
     let wait = slept.wait_ns(Cause::Sleep);
-    // It begins when the fiber has parked, some microseconds after the handler has asked for it.
-    assert!((49_000_000..=took).contains(&wait), "{wait} ns of {took}");
+    // It begins when the fiber has parked, which is a little after the handler has asked for it: what passes meanwhile, and
+    // on a busy machine that is more, belongs to the handler.
+    assert!((40_000_000..=took).contains(&wait), "{wait} ns of {took}");
+    assert!(wait + slept.stage_ns(Stage::Run) >= 50_000_000, "{slept:?}");
     assert_eq!(slept.stage_ns(Stage::Wait), wait, "it waits for nothing else: {slept:?}");
-    assert!(slept.stage_ns(Stage::Run) < wait, "{slept:?}");
-    assert!(slept.wait(Cause::Sleep).quantile(0.5) >= Some(wait));
+    assert!(slept.wait(Cause::Sleep).quantile(0.5) >= Some(wait), "{slept:?}");
 
     let before = watched.board.times();
     client.get("/spin/50").expect(200);
     let spun = watched.passed(&before, 1);
     assert!(spun.stage_ns(Stage::Run) >= 50_000_000, "{spun:?}");
-    assert!(spun.stage_ns(Stage::Wait) < spun.stage_ns(Stage::Run) / 2, "{spun:?}");
+    assert_eq!(spun.wait_ns(Cause::Sleep), 0, "{spun:?}");
 }
 
 fn the_wait_for_a_place_in_a_lane_is_queueing(variant: &'static Variant) {
