@@ -36,7 +36,8 @@
 //! - Closing a descriptor ends its waiters' calls with `EBADF`. (The kernel lets them wait for ever.)
 //! - With epoll `connect` sets `O_NONBLOCK` for the length of one system call: connect(2) has no flag for it. It is restored
 //!   before anything waits. io_uring connects without.
-//! - Every 64th call of a thread lets siblings run, whether it has to wait or not.
+//! - Every 64th call of a thread that may wait lets siblings run, whether it has to wait or not. Calls on regular files and on
+//!   descriptors with `O_NONBLOCK` never do.
 //! - A signal handler that interrupts a fiber and writes to something that is full parks that fiber. Handlers write to
 //!   descriptors 0 to 2, to files, or to what does not block.
 //! - `accept` on a blocking listener that other processes accept from as well may block, if one of them is faster between

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use libc::{nfds_t, pollfd, sigset_t, timespec};
 
 use crate::sys::{Raw, failure, finish_int, syscall};
-use crate::wait::{errno_of, parks, sleep_until, wait_ready};
+use crate::wait::{errno_of, parks, sleep_until, take_turns, wait_ready};
 
 /// The kernel's sigset_t has 64 bits, libc's 1,024.
 const KERNEL_SIGSET_BYTES: usize = 8;
@@ -57,6 +57,8 @@ unsafe fn poll_until(fds: *mut pollfd, count: nfds_t, timeout: Option<Duration>)
         }
         let first = plain(fds, count, Some(Duration::ZERO));
         if first != 0 {
+            // A driver whose sockets do not block reads as long as there is something, and asks here in between.
+            take_turns(|| true);
             return first;
         }
         let until = timeout.and_then(|timeout| Instant::now().checked_add(timeout));

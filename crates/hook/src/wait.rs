@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tenfold_runtime::foreign::{self, Ended};
 use tenfold_runtime::park;
 
-use crate::sys::{Raw, failure, is_nonblocking, keeping_errno, socket_option};
+use crate::sys::{Raw, can_be_waited_for, failure, is_nonblocking, keeping_errno, socket_option};
 
 /// The highest descriptor that is never waited for: what is written there is read by people, often in an emergency.
 const STANDARD_MAX: c_int = 2;
@@ -139,18 +139,22 @@ impl Patience {
 /// At the end of a call and not within it: siblings may close the descriptor, and the call has parts to write.
 impl Drop for Patience {
     fn drop(&mut self) {
-        take_turns();
+        take_turns(|| self.may_wait() && can_be_waited_for(self.fd));
     }
 }
 
 /// Lets siblings run after many calls that did not have to wait: a fiber that reads what comes as fast as it reads would
 /// hold the loop for as long.
-fn take_turns() {
+///
+/// Only at the end of a call that may wait, which is asked when it is time. Code holds a lock across one that cannot: the first
+/// use of a regular expression asks for the number of processors, which is in a file, and a sibling that wants the same
+/// expression then would block the thread that the first one needs.
+pub(crate) fn take_turns(may_wait: impl FnOnce() -> bool) {
     thread_local!(static CALLS: Cell<u32> = const { Cell::new(0) });
     let calls = CALLS.get() + 1;
     if calls < CALLS_A_TURN {
         CALLS.set(calls);
-    } else {
+    } else if keeping_errno(may_wait) {
         CALLS.set(0);
         keeping_errno(tenfold_runtime::yield_now);
     }

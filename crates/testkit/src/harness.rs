@@ -263,11 +263,15 @@ thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Keeps panics for the list of failures instead of printing them among the other cases' lines.
+/// Keeps panics for the list of failures instead of printing them among the other cases' lines. Those of threads that a case has
+/// started, which have no name, are printed: the case's own thread says only that there was one.
 fn install_hook() {
     std::panic::set_hook(Box::new(|info| {
         let place = info.location().map_or_else(String::new, ToString::to_string);
         let message = format!("{}\n    at {place}", text_of(info.payload()));
+        if std::thread::current().name().is_none() {
+            eprintln!("in a thread of a case: {message}");
+        }
         let _ = PANIC.try_with(|panic| *panic.borrow_mut() = Some(message));
     }));
 }

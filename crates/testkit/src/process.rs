@@ -111,6 +111,19 @@ impl ServerProcess {
         lock(&self.output.text).log.clone()
     }
 
+    /// Prints the log when the calling thread panics before this is dropped.
+    pub fn tell_log_on_panic(&self) -> impl Drop + '_ {
+        struct Tell<'a>(&'a ServerProcess);
+        impl Drop for Tell<'_> {
+            fn drop(&mut self) {
+                if std::thread::panicking() {
+                    eprintln!("the server's log:\n{}", self.0.log());
+                }
+            }
+        }
+        Tell(self)
+    }
+
     /// Waits until the log says something.
     ///
     /// # Panics

@@ -159,6 +159,31 @@ fn a_fiber_whose_calls_never_wait_takes_turns() {
     });
 }
 
+/// Code holds locks across calls that cannot wait: std's `available_parallelism` reads files, and a `LazyLock` may ask for it.
+#[test]
+fn a_call_that_cannot_wait_never_lets_siblings_run() {
+    on_fibers(|| {
+        let (mut nonblocking, _other) = pair();
+        nonblocking.set_nonblocking(true).unwrap();
+        let mut file = std::fs::File::open("/proc/self/status").unwrap();
+        let mut read = || {
+            io::Seek::rewind(&mut file).unwrap();
+            assert!(file.read(&mut [0; 8]).unwrap() > 0);
+        };
+        let mut refused =
+            || assert_eq!(nonblocking.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        let calls: [&mut dyn FnMut(); 2] = [&mut read, &mut refused];
+        for call in calls {
+            let ran = std::sync::atomic::AtomicBool::new(false);
+            scope(|scope| {
+                scope.spawn(|| ran.store(true, std::sync::atomic::Ordering::Relaxed));
+                (0..1_000).for_each(|_| call());
+                assert!(!ran.load(std::sync::atomic::Ordering::Relaxed), "a sibling has run");
+            });
+        }
+    });
+}
+
 #[test]
 fn pipes_park_and_regular_files_pass() {
     everywhere(|| {
