@@ -68,7 +68,11 @@ impl Generation {
     pub(crate) fn add_seat(&mut self, group: usize, config: &MasterConfig) {
         let taken = |index| self.seats.iter().any(|seat| seat.group == group && seat.index == index);
         let index = (0..).find(|index| !taken(*index)).unwrap_or(0);
-        let backoff = Backoff::new(config.restart_delay_min, config.restart_delay_max);
+        let delay_max = match self.lasting {
+            true => config.lasting_restart_delay_max,
+            false => config.restart_delay_max,
+        };
+        let backoff = Backoff::new(config.restart_delay_min, delay_max);
         let mut seat = Seat::new(group, index, backoff);
         seat.start_at = Some(Instant::now());
         self.seats.push(seat);
