@@ -58,6 +58,8 @@ impl Producers {
     }
 }
 
+/// Their jobs are in a queue that lets a job outlive any number of its workers: that is what is tested.
+///
 /// One connection after another; what is not answered is not known, and is left at that.
 fn produce(number: u64, shared: &Shared) {
     let mut random = Random(number + 77);
@@ -74,7 +76,7 @@ fn produce(number: u64, shared: &Shared) {
             let (name, wait) = if is_once { ("once", 0) } else { ("note", random.below(30)) };
             let body = format!(r#"{{"text":"{id}","wait_ms":{wait}}}"#);
             let request = format!(
-                "POST /enqueue/{name}?id={id} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                "POST /enqueue/{name}?queue=hardy&id={id} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
             if !exchange(&mut stream, request.as_bytes()) {

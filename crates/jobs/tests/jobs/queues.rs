@@ -4,19 +4,13 @@ use serde_json::json;
 use tenfold_testkit::{Case, wait_until};
 
 use crate::fixture::Note;
-use crate::on::{On, each};
+use crate::on::{On, each, in_each_model};
 use crate::site::Site;
 
 const SETTINGS: &str = "model = 'fiber'\nworkers = 1";
 
 pub(crate) fn cases() -> Vec<Case> {
-    let models = ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
-    let in_models = models.map(|model| {
-        Case::new(format!("a_job_runs_in_the_model_{model}"), move || {
-            a_job_runs(On::File, &format!("model = '{model}'"))
-        })
-    });
-    in_models
+    in_each_model("a_job_runs_in_the_model", |model| a_job_runs(On::File, &format!("model = '{model}'")))
         .into_iter()
         .chain(
             [
