@@ -10,7 +10,7 @@ use tenfold_testkit::{Case, PATIENCE, Signal, signal_process, wait_within};
 
 use crate::fixture::now_us;
 use crate::on::{On, each};
-use crate::producers::{Producers, Random, check};
+use crate::producers::{Death, Producers, Random, check, death, kill};
 
 /// How long workers that keep dying rest at most before they are started again: what the master's default says.
 const REST_MAX: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ fn kills(on: On) {
     let mut random = Random(seed | 1);
     let mut site = on.start("model = 'fiber'\nworkers = 2\ngraceful_timeout_secs = 5.0");
     let producers = Producers::start(&site);
-    let mut kills: Vec<u64> = Vec::new();
+    let mut kills: Vec<Death> = Vec::new();
     let mut victims: HashMap<&str, u32> = HashMap::new();
     for _ in 0..rounds {
         let before = producers.kept();
@@ -52,17 +52,16 @@ fn kills(on: On) {
         match victim {
             "master" => {
                 let pid = site.server().pid();
-                kills.push(now_us());
-                signal_process(pid, Signal::KILL);
-                site.serve();
+                kills.push(death(|| {
+                    signal_process(pid, Signal::KILL);
+                    site.serve();
+                }));
                 producers.follow(&site);
-                kills.push(now_us());
             }
             title => {
                 let all = site.children(title);
                 let Some(pid) = all.get(random.below(all.len().max(1) as u64) as usize) else { continue };
-                kills.push(now_us());
-                signal_process(*pid, Signal::KILL);
+                kills.push(kill(*pid));
             }
         }
         // The next kill is for a service that works again; what it does meanwhile is killed in the middle.

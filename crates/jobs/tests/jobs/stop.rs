@@ -42,12 +42,12 @@ fn waits(on: On) {
 /// The time of a stop is the worker's, for its requests and its jobs together: also where the request holds the thread that
 /// hears the order.
 fn shares(model: &str) {
-    let settings = format!("model = '{model}'\nworkers = 1\ngraceful_timeout_secs = 5.0");
+    let settings = format!("model = '{model}'\nworkers = 1\ngraceful_timeout_secs = 6.0");
     let mut site = On::File.start(&settings);
     let id = site.enqueue("note", &Note { text: "a".into(), wait_ms: 20_000, ..Note::default() });
     site.wait_for("begin a");
     let mut client = site.client();
-    client.send("GET /busy/3500 HTTP/1.1\r\nHost: test\r\n\r\n");
+    client.send("GET /busy/3000 HTTP/1.1\r\nHost: test\r\n\r\n");
     site.wait_for("busy");
     site.server().signal(Signal::TERM);
     client.read_response().expect(200);
