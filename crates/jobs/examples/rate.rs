@@ -20,11 +20,7 @@ const PAYLOAD: usize = 254;
 
 struct Producers;
 
-impl Companion for Producers {
-    fn stop(&mut self) {}
-
-    fn wait(&mut self, _until: Instant) {}
-}
+impl Companion for Producers {}
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -20,9 +20,6 @@ use crate::store::{KeeperStore, NoStore, Store};
 use crate::topic::{Collect, Topic, TopicsPart};
 use crate::wire::{self, Misfire, ScheduleSpec, Want};
 
-/// Most processes that run nothing but jobs.
-const JOB_WORKERS_MAX: usize = 256;
-
 /// Gives an [`App`] jobs.
 pub trait AppJobs {
     /// Runs jobs of this name with `handler`: in every worker of the server, beside its requests; or in `job_workers` processes of
@@ -106,7 +103,6 @@ struct JobsPart {
     /// Where the app wants them, and where they are.
     wished: Option<PathBuf>,
     place: Option<Place>,
-    job_workers: usize,
     /// The first mistake; said when the app is built.
     mistake: Option<String>,
 }
@@ -207,13 +203,6 @@ impl Part for JobsPart {
     fn prepare(&mut self, settings: &Settings) -> Result<(), String> {
         let said = settings.jobs.as_ref().map(PathBuf::from).or_else(|| self.wished.clone());
         let said = said.unwrap_or_else(|| DEFAULT_FILE.into());
-        if settings.job_workers > JOB_WORKERS_MAX {
-            return Err(format!(
-                "job_workers = {}: at most {JOB_WORKERS_MAX} are possible",
-                settings.job_workers
-            ));
-        }
-        self.job_workers = settings.job_workers;
         // A path that is no text is a file.
         self.place = Some(match said.to_str() {
             Some(text) => Place::parse(text)?,
@@ -243,24 +232,22 @@ impl Part for JobsPart {
         });
         Ok(match registry.jobs.is_empty() {
             true => app,
-            false => add_runners(app, &registry, self.job_workers),
+            false => add_runners(app, &registry),
         })
     }
 }
 
 /// Puts runners where the queues and the settings want them: in the workers, or in processes beside them.
-fn add_runners(mut app: App, registry: &Registry, job_workers: usize) -> App {
+fn add_runners(mut app: App, registry: &Registry) -> App {
     let wants = registry.wants();
     let start = |wants: Vec<Want>| {
         move |state: &Arc<StateMap>| -> Result<Box<dyn Companion>, String> {
             Ok(Box::new(Runner::start(state, wants.clone())?))
         }
     };
-    app = match (wants.is_empty(), job_workers) {
-        (true, _) => app,
-        (false, 0) => app.companion(start(wants)),
-        (false, count) => app.aside("jobs", count, start(wants)),
-    };
+    if !wants.is_empty() {
+        app = app.aside_or_companion("jobs", |settings| settings.job_workers, start(wants));
+    }
     for (queue, count) in registry.apart() {
         let name = format!("jobs-{queue}");
         app = app.aside(&name, count, start(vec![Want { queue, at_once: 1 }]));

@@ -168,6 +168,6 @@ pub fn ask(socket: &Path, ask: &Ask) -> Result<Value, String> {
 }
 
 /// Milliseconds since 1970: what is written in the file must mean the same after a restart.
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }

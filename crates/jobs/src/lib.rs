@@ -44,7 +44,9 @@ mod registry;
 mod runner;
 mod user_tx;
 
+mod history;
 mod page;
+pub mod report;
 mod shown;
 
 pub mod topic;

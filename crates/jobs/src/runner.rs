@@ -204,13 +204,13 @@ fn said(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl Companion for Runner {
-    fn stop(&mut self) {
+    fn stop(&self) {
         if let Some(desk) = self.shared.desk() {
             desk.stop();
         }
     }
 
-    fn wait(&mut self, until: Instant) {
+    fn wait(&self, until: Instant) {
         self.stop();
         let cancel_at = until.checked_sub(CANCEL_BEFORE).unwrap_or(until);
         let is_done = || {
@@ -225,12 +225,12 @@ impl Companion for Runner {
             std::thread::sleep(LOOK);
         }
         self.abandon();
-        if let Some(end) = self.end.take() {
+        if let Some(end) = &self.end {
             end.release(1);
         }
     }
 
-    fn abandon(&mut self) {
+    fn abandon(&self) {
         if let Some(desk) = self.shared.desk() {
             desk.close();
         }

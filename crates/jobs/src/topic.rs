@@ -20,6 +20,7 @@
 mod block;
 mod collector;
 mod directory;
+mod entries;
 mod reader;
 mod topics;
 mod writer;
@@ -32,6 +33,7 @@ use crate::error::Result;
 
 pub use block::{BLOCK_BYTES_MAX, Decoded, Records, decode, encode};
 pub use collector::{Collect, Lines};
+pub use entries::Entries;
 pub use reader::{Batch, Reader};
 pub use topics::Topics;
 pub(crate) use topics::TopicsPart;

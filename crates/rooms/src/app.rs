@@ -1,7 +1,7 @@
 //! What rooms add to an [`App`]: its methods, the keeper, and the end of the sockets when a worker stops.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tenfold_server::supervisor::Group;
 use tenfold_server::{App, Companion, Context, Part, Result as AnswerResult, Settings};
@@ -177,9 +177,7 @@ struct Leaving {
 }
 
 impl Companion for Leaving {
-    fn stop(&mut self) {
+    fn stop(&self) {
         self.rooms.hall.drain(self.drain);
     }
-
-    fn wait(&mut self, _until: Instant) {}
 }

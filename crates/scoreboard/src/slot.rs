@@ -23,11 +23,12 @@ use std::{
         AtomicU32, AtomicU64,
         Ordering::{Acquire, Relaxed, Release},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use crate::account::{Account, AccountReading};
 use crate::counter::{Counter, Gauge};
+use crate::now_ns;
 use crate::rooms::RoomCounters;
 use crate::times::Times;
 
@@ -44,6 +45,8 @@ pub struct Slot {
     /// How many workers have had this slot, the present one included.
     starts: AtomicU32,
     started_at_unix_ms: AtomicU64,
+    /// Until when the worker has to have ended, on the board's clock; 0 unless its master has told it to.
+    stop_by_ns: AtomicU64,
 
     _connections: Line,
     /// Connections accepted.
@@ -135,6 +138,7 @@ impl Slot {
             state: AtomicU32::new(State::Free as u32),
             starts: AtomicU32::new(0),
             started_at_unix_ms: AtomicU64::new(0),
+            stop_by_ns: AtomicU64::new(0),
             _connections: Line,
             connections_accepted: Counter::new(),
             connections_open: Gauge::new(),
@@ -177,6 +181,7 @@ impl Slot {
         self.generation.store(generation, Relaxed);
         self.starts.fetch_add(1, Relaxed);
         self.started_at_unix_ms.store(unix_ms(), Relaxed);
+        self.stop_by_ns.store(0, Relaxed);
         self.set_state(State::Starting);
     }
 
@@ -201,6 +206,21 @@ impl Slot {
             3 => State::Draining,
             4 => State::Exited,
             _ => State::Free,
+        }
+    }
+
+    /// Notes that the worker has `rest` from now on to end. By its master, before it tells it so: a worker that is busy hears
+    /// the order later.
+    pub fn stop_within(&self, rest: Duration) {
+        let rest = u64::try_from(rest.as_nanos()).unwrap_or(u64::MAX);
+        self.stop_by_ns.store(now_ns().saturating_add(rest).max(1), Relaxed);
+    }
+
+    /// How long the worker has from now on to end; `None` unless its master has told it to.
+    pub fn rest_to_stop(&self) -> Option<Duration> {
+        match self.stop_by_ns.load(Relaxed) {
+            0 => None,
+            by => Some(Duration::from_nanos(by.saturating_sub(now_ns()))),
         }
     }
 

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use http::Method;
 use tenfold_http::h1::HeadView;
 
-use crate::aside::Aside;
+use crate::aside::{Aside, Count};
 use crate::error::{Error, Failure, Result};
 use crate::handler::Handler;
 use crate::lane::Lane;
-use crate::part::{Companion, Part, StartCompanion};
+use crate::part::{Companion, LastWords, Part, StartCompanion};
 use crate::respond::Response;
 use crate::route::{Route, Routes};
 use crate::router::{OnError, RouteError, Router};
@@ -57,6 +57,7 @@ pub struct App {
     parts: Vec<Box<dyn Part>>,
     companions: Vec<StartCompanion>,
     asides: Vec<Aside>,
+    last_words: Vec<LastWords>,
     services: Catalogue,
 }
 
@@ -287,7 +288,24 @@ impl App {
     where
         F: Fn(&Arc<StateMap>) -> Result<Box<dyn Companion>, String> + Send + Sync + 'static,
     {
-        self.asides.push(Aside::new(name, count, Arc::new(start)));
+        self.asides.push(Aside::new(name, Count::Always(count), Arc::new(start)));
+        self
+    }
+
+    /// As [`App::aside`], in as many processes as each generation's settings say; where that is 0, in each worker, as
+    /// [`App::companion`].
+    pub fn aside_or_companion<F>(mut self, name: &str, count: fn(&Settings) -> usize, start: F) -> App
+    where
+        F: Fn(&Arc<StateMap>) -> Result<Box<dyn Companion>, String> + Send + Sync + 'static,
+    {
+        self.asides.push(Aside::new(name, Count::Settings(count), Arc::new(start)));
+        self
+    }
+
+    /// Has `say` called in each process that has the app's state, in good order at its end: after the last request, and after all
+    /// companions. For parts that write what others have given them; it must be brief.
+    pub fn last_words(mut self, say: impl Fn(&StateMap) + Send + Sync + 'static) -> App {
+        self.last_words.push(Arc::new(say));
         self
     }
 
@@ -349,6 +367,7 @@ impl App {
             makers: self.makers,
             companions: self.companions,
             asides: self.asides,
+            last_words: self.last_words,
             services: self.services,
         })
     }
@@ -370,6 +389,7 @@ pub struct Blueprint {
     makers: Vec<StateMaker>,
     companions: Vec<StartCompanion>,
     asides: Vec<Aside>,
+    last_words: Vec<LastWords>,
     services: Catalogue,
 }
 
@@ -406,8 +426,13 @@ impl Blueprint {
     }
 
     /// What starts beside the requests of each worker.
-    pub(crate) fn companions(&self) -> &[StartCompanion] {
-        &self.companions
+    pub(crate) fn companions(&self, settings: &Settings) -> impl Iterator<Item = &StartCompanion> {
+        self.companions.iter().chain(self.asides.iter().filter_map(|aside| aside.in_workers(settings)))
+    }
+
+    /// What is done last in each process.
+    pub(crate) fn last_words(&self) -> &[LastWords] {
+        &self.last_words
     }
 
     /// What has processes of its own.
@@ -416,8 +441,8 @@ impl Blueprint {
     }
 
     /// How many processes those are in a generation.
-    pub(crate) fn aside_processes(&self) -> usize {
-        self.asides.iter().map(Aside::count).sum()
+    pub(crate) fn aside_processes(&self, settings: &Settings) -> usize {
+        self.asides.iter().map(|aside| aside.count(settings)).sum()
     }
 
     /// What is served beside HTTP.

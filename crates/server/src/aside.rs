@@ -5,13 +5,14 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tenfold_runtime::ProcessShare;
 use tenfold_supervisor::{ExitReason, Group, Order, Report, Worker};
 
 use crate::part::StartCompanion;
 use crate::plan::Plan;
+use crate::settings::Settings;
 use crate::sight::title;
 
 /// How often a process that stops looks whether it is done.
@@ -20,17 +21,36 @@ const LOOK: Duration = Duration::from_millis(10);
 #[derive(Clone)]
 pub(crate) struct Aside {
     name: String,
-    count: usize,
+    count: Count,
     start: StartCompanion,
 }
 
+/// How many processes there are, by the settings of their generation.
+#[derive(Clone)]
+pub(crate) enum Count {
+    Always(usize),
+    /// Where that is 0 it runs in the workers.
+    Settings(fn(&Settings) -> usize),
+}
+
 impl Aside {
-    pub(crate) fn new(name: &str, count: usize, start: StartCompanion) -> Aside {
+    pub(crate) fn new(name: &str, count: Count, start: StartCompanion) -> Aside {
         Aside { name: name.into(), count, start }
     }
 
-    pub(crate) fn count(&self) -> usize {
-        self.count
+    pub(crate) fn count(&self, settings: &Settings) -> usize {
+        match self.count {
+            Count::Always(count) => count,
+            Count::Settings(count) => count(settings),
+        }
+    }
+
+    /// What runs in the workers because there are no processes for it.
+    pub(crate) fn in_workers(&self, settings: &Settings) -> Option<&StartCompanion> {
+        match self.count {
+            Count::Settings(count) if count(settings) == 0 => Some(&self.start),
+            _ => None,
+        }
     }
 
     /// Its processes as a group. Called in the master. They take their parts of what is divided over all processes behind those
@@ -44,7 +64,8 @@ impl Aside {
                 Err(reason) => ExitReason::Failed(reason),
             }
         };
-        Group::new(self.name.clone(), self.count, run).stops_at_once().identity(plan.identity.clone())
+        let count = self.count(&plan.settings);
+        Group::new(self.name.clone(), count, run).stops_at_once().identity(plan.identity.clone())
     }
 }
 
@@ -53,13 +74,20 @@ fn run(worker: &Worker, plan: &Plan, start: &StartCompanion) -> Result<(), Strin
     title::begin(worker);
     plan.listeners.close();
     let opened = plan.blueprint.open().map_err(|error| error.to_string())?;
-    let mut companion = start(&Arc::new(opened.state))?;
+    let companions = &plan.companions;
+    companions.start([start], plan.blueprint.last_words(), &Arc::new(opened.state))?;
     worker.ready();
-    loop {
-        match worker.wait_order(None) {
-            Some(Order::Graceful) => break,
+    while !companions.have_ended() {
+        // Before the end is ordered only orders are waited for.
+        let look = companions.are_told().then_some(LOOK);
+        match worker.wait_order(look) {
+            Some(Order::Graceful) => {
+                title::state("draining");
+                companions.stop();
+            }
+            // The master's patience may end sooner than theirs.
             Some(Order::Fast) => {
-                companion.abandon();
+                companions.abandon();
                 std::process::exit(0)
             }
             Some(Order::ReopenLogs) => worker.reporter().say(&Report::Logs(crate::logs::reopen_error_log())),
@@ -68,22 +96,12 @@ fn run(worker: &Worker, plan: &Plan, start: &StartCompanion) -> Result<(), Strin
             _ => {}
         }
     }
-    title::state("draining");
-    let until = Instant::now() + plan.settings.graceful_timeout();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| companion.wait(until));
-        while !waiting.is_finished() {
-            // The master's patience may end sooner. What the companion holds is seen to be free by the end of its process.
-            if worker.wait_order(Some(LOOK)) == Some(Order::Fast) {
-                std::process::exit(0);
-            }
-        }
-    });
+    companions.end();
     Ok(())
 }
 
 impl fmt::Debug for Aside {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Aside").field("name", &self.name).field("count", &self.count).finish_non_exhaustive()
+        f.debug_struct("Aside").field("name", &self.name).finish_non_exhaustive()
     }
 }

@@ -47,13 +47,29 @@ impl Plan {
     /// All processes of a generation, when these are the model's. The workers stay the last of them.
     pub(crate) fn groups(self: &Arc<Self>, model: Vec<Group>) -> Vec<Group> {
         let mut before: usize = model.iter().map(Group::count).sum();
-        let processes = before + self.blueprint.aside_processes();
+        let processes = before + self.blueprint.aside_processes(&self.settings);
         let aside = |aside: &Aside| {
             let group = aside.group(self, before, processes);
-            before += aside.count();
+            before += aside.count(&self.settings);
             group
         };
         self.blueprint.asides().iter().map(aside).collect::<Vec<_>>().into_iter().chain(model).collect()
+    }
+
+    /// What a process does that runs the app: it takes its part of what is divided over all processes, and ends with its
+    /// companions.
+    pub(crate) fn process(
+        &self,
+        share: impl Fn(&Worker) -> ProcessShare + 'static,
+        run: impl Fn(&Worker) -> ExitReason + 'static,
+    ) -> impl Fn(&Worker) -> ExitReason + 'static {
+        let companions = self.companions.clone();
+        move |worker| {
+            share(worker).set();
+            let reason = run(worker);
+            companions.end();
+            reason
+        }
     }
 
     /// Workers that accept, with what the settings say about their number and their lives.
@@ -63,15 +79,8 @@ impl Plan {
         run: impl Fn(&Worker) -> ExitReason + 'static,
     ) -> Group {
         let workers = self.settings.workers();
-        let processes = workers + self.blueprint.aside_processes();
-        let (companions, graceful) = (self.companions.clone(), self.settings.graceful_timeout());
-        let run = move |worker: &Worker| {
-            ProcessShare::new(worker.index(), processes).set();
-            let reason = run(worker);
-            // The master has its own eye on the time, and kills what is over it.
-            companions.wait(graceful);
-            reason
-        };
+        let processes = workers + self.blueprint.aside_processes(&self.settings);
+        let run = self.process(move |worker| ProcessShare::new(worker.index(), processes), run);
         let group = Group::new("worker", workers, run)
             .spawning(self.settings.spawning())
             .recycling(self.settings.recycling())

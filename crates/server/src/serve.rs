@@ -99,7 +99,7 @@ pub fn serve_with(
         None => Scoreboard::new(slots),
     }
     .map_err(tenfold_supervisor::Error::from)?;
-    let mut site = Site::new(blueprint.clone(), again, listeners.clone(), board);
+    let mut site = Site::new(blueprint.clone(), again, listeners.clone(), board, settings.clone());
     let (_, plan) = plan(settings, blueprint, &listeners, board)?;
     listeners.open(&plan.listen)?;
     let identity = plan.identity.clone();
@@ -107,7 +107,7 @@ pub fn serve_with(
     raise_descriptors(model, settings);
     crate::panic::install_hook();
     let groups = groups(model, plan).map_err(ServeError::Settings)?;
-    site.begin(settings)?;
+    site.begin()?;
     let serving = serving(&listeners, model, settings);
     let mut master = Master::new(settings.master())
         .scoreboard(board)
@@ -187,7 +187,7 @@ fn plan(
         listen: Listen { specs, reuseport: settings.reuseport, workers: settings.workers() },
         identity,
         board: Some(board),
-        companions: Companions::default(),
+        companions: Companions::new(settings.graceful_timeout()),
     };
     Ok((model, plan))
 }
@@ -199,7 +199,8 @@ fn groups(model: &'static dyn Model, plan: Plan) -> Result<Vec<Group>, String> {
 }
 
 fn slots(model: &dyn Model, settings: &Settings, blueprint: &Blueprint) -> usize {
-    let processes = settings.workers() * (1 + model.facts(settings).processes) + blueprint.aside_processes();
+    let processes =
+        settings.workers() * (1 + model.facts(settings).processes) + blueprint.aside_processes(settings);
     (processes * GENERATIONS).clamp(SLOTS_MIN, SLOTS_MAX)
 }
 

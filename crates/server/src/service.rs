@@ -82,15 +82,18 @@ impl Service {
             let placement = model.place(lane, &plan.settings)?;
             OpenLane::open(name, lane, placement).map_err(|error| format!("lane {name:?}: {error}"))
         })?;
-        service.companions.start(plan.blueprint.companions(), &service.state)?;
+        let companions = plan.blueprint.companions(&plan.settings);
+        service.companions.start(companions, plan.blueprint.last_words(), &service.state)?;
         Ok(service)
     }
 
     /// Opens the application for a handler process, whose requests a front has admitted.
     pub(crate) fn open_behind_front(plan: &Plan) -> Result<Arc<Service>, String> {
-        Self::open_with(plan, None, true, Services::none(), |name, lane| {
+        let service = Self::open_with(plan, None, true, Services::none(), |name, lane| {
             Ok(OpenLane::behind_front(name, lane))
-        })
+        })?;
+        service.companions.start([], plan.blueprint.last_words(), &service.state)?;
+        Ok(service)
     }
 
     fn open_with(

@@ -11,6 +11,9 @@ use crate::limits::Limits;
 use crate::models::{self, Model};
 use crate::sight::listener::Address;
 
+/// Most processes that run nothing but jobs.
+const JOB_WORKERS_MAX: usize = 256;
+
 /// How the server runs. Every field has a default; a file may name any of them.
 ///
 /// ```
@@ -173,6 +176,12 @@ impl Settings {
                 return Err(format!("{name} = {}: expected 1 to {most}", value.unwrap_or(0)));
             }
         }
+        if self.job_workers > JOB_WORKERS_MAX {
+            return Err(format!(
+                "job_workers = {}: at most {JOB_WORKERS_MAX} are possible",
+                self.job_workers
+            ));
+        }
         if self.stack_bytes.is_some_and(|bytes| !(32 << 10..=64 << 20).contains(&bytes)) {
             return Err("stack_bytes: expected 32768 (32 KiB) to 67108864 (64 MiB)".into());
         }
@@ -202,6 +211,32 @@ impl Settings {
         }
         model.check(self)?;
         Ok(model)
+    }
+
+    /// What of these settings a master that was started with `started` cannot do, since it belongs to processes and files that it
+    /// made once: a reload leaves them as they are.
+    pub(crate) fn check_reload(&self, started: &Settings) -> Result<(), String> {
+        let text = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        // The command line chooses a control socket only at the start.
+        let control = self.control.clone().or_else(|| started.control.clone());
+        let lasting = [
+            ("jobs", &self.jobs, &started.jobs),
+            ("rooms", &self.rooms, &started.rooms),
+            ("status", &self.status, &started.status),
+            ("control", &control, &started.control),
+            ("pid_file", &text(&self.pid_file), &text(&started.pid_file)),
+            ("scoreboard_file", &text(&self.scoreboard_file), &text(&started.scoreboard_file)),
+        ];
+        let word =
+            |value: &Option<String>| value.as_ref().map_or("not set".into(), |value| format!("{value:?}"));
+        match lasting.into_iter().find(|(_, now, before)| now != before) {
+            Some((name, now, before)) => Err(format!(
+                "{name}: a reload cannot change it (it is {}, and was {} at the start); an upgrade or a restart can",
+                word(now),
+                word(before)
+            )),
+            None => Ok(()),
+        }
     }
 
     /// Worker processes.

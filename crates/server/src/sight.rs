@@ -14,4 +14,4 @@ mod text;
 pub(crate) mod title;
 
 pub use rooms::rooms;
-pub use text::{age, milliseconds, plain, queues, text};
+pub use text::{age, aligned, milliseconds, plain, queues, text};

@@ -68,7 +68,11 @@ impl Generation {
     pub(crate) fn add_seat(&mut self, group: usize, config: &MasterConfig) {
         let taken = |index| self.seats.iter().any(|seat| seat.group == group && seat.index == index);
         let index = (0..).find(|index| !taken(*index)).unwrap_or(0);
-        let backoff = Backoff::new(config.restart_delay_min, config.restart_delay_max);
+        let delay_max = match self.lasting {
+            true => config.lasting_restart_delay_max,
+            false => config.restart_delay_max,
+        };
+        let backoff = Backoff::new(config.restart_delay_min, delay_max);
         let mut seat = Seat::new(group, index, backoff);
         seat.start_at = Some(Instant::now());
         self.seats.push(seat);
@@ -85,7 +89,7 @@ impl Generation {
 
     /// Has a worker without a seat finish what it has.
     pub(crate) fn let_go(&mut self, group: usize, mut process: Process, until: Instant) {
-        process.order(Order::Graceful);
+        process.stop(until);
         process.until = Some(until);
         self.leaving.push((group, process));
     }
@@ -137,28 +141,30 @@ impl Generation {
         self.give_up_starts();
         let group = self.groups.len().saturating_sub(1);
         self.phase = Phase::Draining { until, group };
-        self.order(Order::Graceful, Some(group));
-        let others =
-            self.groups.iter().enumerate().filter(|(index, other)| other.stops_at_once && *index != group);
-        others.for_each(|(index, _)| self.order(Order::Graceful, Some(index)));
+        let at_once =
+            self.groups.iter().enumerate().filter(|(index, other)| other.stops_at_once || *index == group);
+        at_once.for_each(|(index, _)| self.stop(index, until));
+    }
+
+    /// Has the workers of one group finish what they have.
+    fn stop(&self, group: usize, until: Instant) {
+        self.processes().filter(|(of, _)| *of == group).for_each(|(_, process)| process.stop(until));
     }
 
     /// Has it end now.
     pub(crate) fn cut(&mut self, until: Instant) {
         self.give_up_starts();
         self.phase = Phase::Cut { until };
-        self.order(Order::Fast, None);
+        self.order(Order::Fast);
     }
 
     fn give_up_starts(&mut self) {
         self.seats.iter_mut().for_each(|seat| seat.start_at = None);
     }
 
-    /// Orders the workers of one group, or all.
-    pub(crate) fn order(&self, order: Order, only: Option<usize>) {
-        for (_, process) in self.processes().filter(|(group, _)| only.is_none_or(|only| *group == only)) {
-            process.order(order);
-        }
+    /// Orders all workers.
+    pub(crate) fn order(&self, order: Order) {
+        self.processes().for_each(|(_, process)| process.order(order));
     }
 
     /// Does what time demands: the next stage of a drain, and kills.
@@ -170,7 +176,7 @@ impl Generation {
             Phase::Draining { until, mut group } => {
                 while group > 0 && !self.processes().any(|(of, _)| of == group) {
                     group -= 1;
-                    self.order(Order::Graceful, Some(group));
+                    self.stop(group, until);
                 }
                 self.phase = Phase::Draining { until, group };
             }

@@ -44,6 +44,9 @@ pub struct MasterConfig {
     pub restart_delay_min: Duration,
     /// The longest delay. 30 s.
     pub restart_delay_max: Duration,
+    /// The longest delay of a lasting worker. 1 s: there is one of its kind, and every other worker waits for it, so a rest that
+    /// outlives their patience is a fault of its own; and one start a second burns no machine.
+    pub lasting_restart_delay_max: Duration,
     /// A worker that served for this long did not die early and is replaced at
     /// once. 1 s.
     pub stable_after: Duration,
@@ -81,6 +84,7 @@ impl Default for MasterConfig {
             ready_timeout: Duration::from_secs(60),
             restart_delay_min: Duration::from_millis(100),
             restart_delay_max: Duration::from_secs(30),
+            lasting_restart_delay_max: Duration::from_secs(1),
             stable_after: Duration::from_secs(1),
             failing_after: 5,
             start_failures_max: 3,
@@ -111,7 +115,7 @@ impl Master {
     }
 
     /// Adds workers that live as long as the master: a reload does not replace them. They start before all others and stop
-    /// after them.
+    /// after them. Dead ones are started again after [`MasterConfig::lasting_restart_delay_max`] at the latest.
     #[must_use]
     pub fn lasting_group(mut self, group: Group) -> Self {
         self.lasting.push(group);

@@ -130,6 +130,12 @@ impl Process {
         }
     }
 
+    /// Tells the worker to finish what it has, and until when.
+    pub(crate) fn stop(&self, until: Instant) {
+        self.slot.stop_within(until.saturating_duration_since(Instant::now()));
+        self.order(Order::Graceful);
+    }
+
     /// Ends the worker the hard way, once.
     pub(crate) fn kill(&mut self) {
         if !self.killed {

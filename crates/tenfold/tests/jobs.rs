@@ -131,12 +131,15 @@ fn the_command_line_shows_jobs_and_steps_in() {
     let demo = Demo::start("words", &["--workers", "1"]);
     let (ok, text) = demo.jobs(&["list"]);
     assert!(ok && text.contains("queue") && text.contains("sale"), "{text}");
-    demo.jobs(&["pause", "sale"]);
+    let (_, text) = demo.jobs(&["pause", "sale"]);
+    assert_eq!(text, "the queue sale is paused: jobs come in, and none starts\n");
     let ticket = demo.client().post("/sale", "").expect(303);
     let id = ticket.header("location").unwrap().strip_prefix("/sale/").unwrap().to_owned();
     let (_, text) = demo.jobs(&["list", "sale"]);
     assert!(text.contains(&id) && text.contains("waiting"), "{text}");
     let (_, text) = demo.jobs(&["show", &id]);
+    assert!(text.starts_with(&format!("sell {id} in sale: waiting")) && text.contains("taken in"), "{text}");
+    let (_, text) = demo.jobs(&["show", &id, "--json"]);
     assert!(text.contains("\"name\": \"sell\""), "{text}");
     assert!(demo.jobs(&["list"]).1.contains("paused"));
     let (ok, text) = demo.jobs(&["cancel", &id]);

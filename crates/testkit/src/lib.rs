@@ -18,7 +18,7 @@ mod websocket;
 pub use client::{Client, PATIENCE};
 pub use harness::{Case, Options, run};
 pub use memory::{Memory, PeakWatch, descendants, memory_of_tree};
-pub use process::{Exit, ServerProcess, is_frozen, kill_remaining, signal_process, wait_until};
+pub use process::{Exit, ServerProcess, is_frozen, kill_remaining, signal_process, wait_until, wait_within};
 pub use response::{ResponseReader, TestResponse};
 pub use rustix::process::Signal;
 pub use traffic::{Counted, Traffic};

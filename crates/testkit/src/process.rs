@@ -206,13 +206,22 @@ pub fn kill_remaining() {
 /// # Panics
 /// With `what`, when it does not within [`PATIENCE`].
 #[track_caller]
-pub fn wait_until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let until = Instant::now() + PATIENCE;
+pub fn wait_until<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    wait_within(PATIENCE, what, condition)
+}
+
+/// Waits until `condition` gives something, for what may by its own rules take longer than [`PATIENCE`].
+///
+/// # Panics
+/// With `what`, when it does not within `patience`.
+#[track_caller]
+pub fn wait_within<T>(patience: Duration, what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + patience;
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(Instant::now() < until, "after {PATIENCE:?} still not: {what}");
+        assert!(Instant::now() < until, "after {patience:?} still not: {what}");
         std::thread::sleep(LOOK);
     }
 }

@@ -1,6 +1,6 @@
 //! `Connection`: one connection to a NATS server, for one user: requests and their answers, and the messages of subscriptions.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::time::{Duration, Instant};
@@ -20,6 +20,8 @@ const MESSAGE_BYTES_MAX: usize = 64 << 20;
 const ASIDE_MAX: usize = 200_000;
 /// What a read may bring: many messages of a subscription.
 const READ_BYTES: usize = 64 << 10;
+/// Most requests that are on their way together.
+pub const REQUESTS_AT_ONCE: usize = 256;
 /// The subscription of answers.
 const ANSWERS: u64 = 1;
 
@@ -168,12 +170,50 @@ impl Connection {
                 // An answer to a request that was given up is nobody's.
                 Some(message) if message.subject != reply => {}
                 Some(message) if message.status == Some(503) => {
-                    return Err(rejected("503", format!("nobody answers to {subject}: is JetStream on?")));
+                    return Err(nobody_answers(subject));
                 }
                 Some(message) => return Ok(message),
                 None => return Err(no_answer()),
             }
         }
+    }
+
+    /// Publishes all of these, and waits for their answers, which come in the order of the payloads. At most
+    /// [`REQUESTS_AT_ONCE`] are on their way at a time: the server answers while it still reads.
+    ///
+    /// # Errors
+    /// As [`Connection::request`]; which of them have arrived is not known then.
+    pub fn request_all(&mut self, subject: &str, payloads: &[&[u8]]) -> Result<Vec<Message>> {
+        let mut all = Vec::with_capacity(payloads.len());
+        for part in payloads.chunks(REQUESTS_AT_ONCE) {
+            let until = after(self.patience);
+            let first = self.requests + 1;
+            let mut out = Vec::with_capacity(part.iter().map(|payload| payload.len() + 128).sum());
+            for payload in part {
+                self.requests += 1;
+                let reply = format!("{}.{}", self.inbox, self.requests);
+                codec::put_publish(&mut out, subject, &reply, &[], payload);
+            }
+            self.send(&out, until)?;
+            let mut answers: BTreeMap<u64, Message> = BTreeMap::new();
+            while answers.len() < part.len() {
+                let Some(message) = self.receive(until)? else { return Err(no_answer()) };
+                if message.sid != ANSWERS {
+                    self.put_aside(message)?;
+                } else if message.status == Some(503) {
+                    return Err(nobody_answers(subject));
+                } else if let Some(number) = self.number_of(&message).filter(|number| *number >= first) {
+                    answers.insert(number, message);
+                }
+            }
+            all.extend(answers.into_values());
+        }
+        Ok(all)
+    }
+
+    /// Which request a message answers.
+    fn number_of(&self, message: &Message) -> Option<u64> {
+        message.subject.strip_prefix(&self.inbox)?.strip_prefix('.')?.parse().ok()
     }
 
     /// The next message of this subscription; those of others are kept for [`Connection::next`].
@@ -253,6 +293,10 @@ pub(super) fn rejected(code: &str, message: String) -> Error {
 
 fn refused(words: String) -> Error {
     rejected("-ERR", words)
+}
+
+fn nobody_answers(subject: &str) -> Error {
+    rejected("503", format!("nobody answers to {subject}: is JetStream on?"))
 }
 
 fn no_answer() -> Error {

@@ -82,6 +82,15 @@ impl Connection {
         }
     }
 
+    /// Appends all of these in their order, whatever the stream ends with.
+    ///
+    /// # Errors
+    /// As [`Connection::api`]; which of them are there is not known then.
+    pub fn append_all(&mut self, subject: &str, payloads: &[&[u8]]) -> Result<()> {
+        let answers = self.request_all(subject, payloads)?;
+        answers.iter().try_for_each(|answer| accepted(&answer.payload).map(drop))
+    }
+
     /// One message that a stream keeps, as `{"last_by_subj": …}` or `{"seq": …, "next_by_subj": …}` says which.
     ///
     /// # Errors

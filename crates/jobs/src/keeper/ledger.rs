@@ -10,8 +10,8 @@ use rusqlite::{Row, params};
 use serde_json::Value;
 
 use super::database::Database;
-use crate::shown;
 use crate::wire::{Lease, NewJob};
+use crate::{history, shown};
 
 type Result<T> = rusqlite::Result<T>;
 
@@ -61,7 +61,8 @@ const SCHEMA: &str = "
         seq integer primary key autoincrement, id text not null unique, queue text not null, name text not null,
         payload text not null, bytes integer not null, state integer not null, run_at integer not null,
         priority integer not null, key text, batch integer, attempt integer not null default 0,
-        crashes integer not null default 0, created_at integer not null, ended_at integer, error text
+        crashes integer not null default 0, created_at integer not null, ended_at integer, error text,
+        history text
     );
     create index if not exists job_ended on job (ended_at) where state <> 0;
     create index if not exists job_dead on job (queue, seq) where state = 2;
@@ -74,7 +75,9 @@ const SCHEMA: &str = "
 
 impl Ledger {
     pub(super) fn open(path: &Path) -> Result<Ledger> {
-        Ok(Ledger { database: Database::open(path, SCHEMA)? })
+        let database = Database::open(path, SCHEMA)?;
+        history::add_column(database.connection(), "main")?;
+        Ok(Ledger { database })
     }
 
     /// After an error: what was not committed has not happened.
@@ -210,6 +213,11 @@ impl Ledger {
         self.database.write(sql, params![crashes, seq]).map(drop)
     }
 
+    /// Notes what has become of a run.
+    pub(super) fn remember(&mut self, seq: i64, now: i64, what: &str) -> Result<()> {
+        self.database.write(history::REMEMBER, params![now, what, seq]).map(drop)
+    }
+
     /// Forgets the oldest dead job of a queue. Whether there was one.
     pub(super) fn drop_dead(&mut self, queue: &str) -> Result<bool> {
         let sql = "delete from job where seq = (select min(seq) from job where state = 2 and queue = ?)";
@@ -330,11 +338,15 @@ impl Ledger {
         self.database.read_all(sql, params![state, queue, limit], shown::job)
     }
 
-    /// One job for a person to look at.
+    /// One job for a person to look at, with its history.
     pub(super) fn show(&self, id: &str) -> Result<Option<Value>> {
         let sql = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created_at, \
-                   ended_at, error from job where id = ?";
-        self.database.read(sql, [id], shown::job)
+                   ended_at, error, history from job where id = ?";
+        self.database.read(sql, [id], |row| {
+            let mut job = shown::job(row)?;
+            job["history"] = history::shown(row.get::<_, Option<String>>(14)?.as_deref());
+            Ok(job)
+        })
     }
 }
 

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_millis(50);
 /// Rest before a batch that failed is tried again.
 const FAILED_REST: Duration = Duration::from_secs(1);
 
-/// Takes the batches of a topic. A function is one; [`Lines`] is another.
+/// Takes the batches of a topic. A function is one; [`Lines`] and [`Entries`](super::Entries) are others.
 pub trait Collect: Send + 'static {
     /// Takes a batch. When it returns an error, or its process dies before it returns, the same batch comes again.
     ///

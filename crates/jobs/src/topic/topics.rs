@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use tenfold_server::supervisor::Group;
-use tenfold_server::{App, Companion, Context, FromRequest, Need, Part, Rejection, Settings};
+use tenfold_server::{App, Context, FromRequest, Need, Part, Rejection, Settings};
 
 use super::collector::{Collect, group};
 use super::{Topic, Writer};
@@ -97,24 +96,14 @@ impl Part for TopicsPart {
             let writers = topics.iter().map(|topic| (topic.name().to_owned(), topic.writer()));
             Ok(Topics(Arc::new(writers.collect())))
         });
-        Ok(app.companion(|state| {
-            let topics = state.get::<Topics>().cloned().ok_or("the topics are not among the state")?;
-            Ok(Box::new(LastWords(topics)))
-        }))
-    }
-}
-
-/// Writes what the requests of a worker have appended, when the last of them has ended.
-struct LastWords(Topics);
-
-impl Companion for LastWords {
-    fn stop(&mut self) {}
-
-    fn wait(&mut self, _until: Instant) {
-        for (topic, writer) in &*self.0.0 {
-            if let Err(error) = writer.flush() {
-                tracing::error!(target: "jobs", topic, %error, "records are lost");
+        // When the last request and the last job that may append have ended.
+        Ok(app.last_words(|state| {
+            let Some(Topics(writers)) = state.get::<Topics>() else { return };
+            for (topic, writer) in &**writers {
+                if let Err(error) = writer.flush() {
+                    tracing::error!(target: "jobs", topic, %error, "records are lost");
+                }
             }
-        }
+        }))
     }
 }

@@ -13,6 +13,8 @@ use crate::stop::outlives_a_stop;
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases: Vec<Case> = [
         each("jobs_run_in_job_workers_and_not_in_the_others", job_workers),
+        each("a_reload_changes_the_number_of_job_workers", reload),
+        each("a_reload_cannot_change_where_jobs_are", elsewhere),
         each("a_queue_with_processes_runs_one_job_in_each", processes),
         each("a_crash_in_a_process_of_its_own_takes_no_other_job_with_it", crash),
     ]
@@ -53,6 +55,37 @@ fn job_workers(on: On) {
     site.note("note", "after");
     site.wait_for("end after");
     assert!(pids(&site).is_subset(&runners));
+}
+
+/// The app stays the same: what it needs is decided by each generation's settings.
+fn reload(on: On) {
+    let mut site = on.start("model = 'fiber'\nworkers = 1");
+    for (round, count) in [2_usize, 1, 0, 1].into_iter().enumerate() {
+        let workers = site.children("worker");
+        site.reload_with(&format!("model = 'fiber'\nworkers = 1\njob_workers = {count}"));
+        wait_until("there are as many", || {
+            let now = site.children("worker");
+            (now.len() == 1 && now != workers && site.children("jobs ").len() == count).then_some(())
+        });
+        let runners = site.children(if count == 0 { "worker" } else { "jobs " });
+        let id = site.note("note", &round.to_string());
+        site.wait_until_empty();
+        let ran = site.lines().into_iter().find(|line| line.id == id).expect("it has run");
+        assert!(runners.contains(&ran.pid), "{count} job workers: {runners:?}, and it ran in {}", ran.pid);
+    }
+}
+
+fn elsewhere(on: On) {
+    let mut site = on.start("model = 'fiber'\nworkers = 1");
+    let workers = site.children("worker");
+    let jobs = site.jobs.clone();
+    site.jobs = site.directory.join("other.db").display().to_string();
+    site.reload_with("model = 'fiber'\nworkers = 1");
+    site.wait_for_log("jobs: a reload cannot change it");
+    assert_eq!(site.children("worker"), workers);
+    site.note("note", "a");
+    site.jobs = jobs;
+    site.wait_until_empty();
 }
 
 fn processes(on: On) {

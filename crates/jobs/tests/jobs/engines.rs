@@ -9,12 +9,16 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tenfold_client::nats::{Connection, Login};
+use tenfold_client::redis::{Command, Value};
+use tenfold_jobs::topic::{Collect, Entries, Topic};
 use tenfold_testkit::services::{Instance, Nats, Redis};
 use tenfold_testkit::{Case, Exit, PATIENCE, ServerProcess, Signal, signal_process, wait_until};
 
 use crate::fixture::Note;
 use crate::on::engine;
 use crate::site::{Site, try_enqueue};
+use crate::topics::Place;
 
 /// Keys that jobs of a producer share in turn.
 const KEYS: u64 = 4;
@@ -44,6 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
         add("the_jobs_of_a_machine_that_dies_run_on_another_one", machine_dies);
         add("a_schedule_fires_once_for_two_machines", one_firing);
         add("two_machines_keep_the_order_of_a_key", two_machines);
+        add("a_topic_goes_on_to_a_stream_and_waits_while_the_engine_is_away", topic_goes_on);
     }
     cases
 }
@@ -92,6 +97,31 @@ impl Service {
         match self {
             Service::Redis(redis) => redis.url(),
             Service::Nats(nats) => nats.url(),
+        }
+    }
+
+    /// The records of a stream.
+    fn entries(&self, stream: &str) -> Vec<Vec<u8>> {
+        match self {
+            Service::Redis(redis) => {
+                let client = tenfold_client::redis::Client::new(&redis.url()).unwrap();
+                let all = Command::new("XRANGE").arg(stream).arg("-").arg("+");
+                let all: Vec<Vec<Value>> = client.query(&all).unwrap();
+                let record = |entry: Vec<Value>| match &entry[1] {
+                    Value::List(fields) => match &fields[1] {
+                        Value::Bulk(record) => record.to_vec(),
+                        other => panic!("no record: {other:?}"),
+                    },
+                    other => panic!("no fields: {other:?}"),
+                };
+                all.into_iter().map(record).collect()
+            }
+            Service::Nats(nats) => {
+                let login = Login::parse(&nats.url()).unwrap();
+                let mut connection = Connection::open(&login, PATIENCE).unwrap();
+                let all = connection.all_kept(stream, stream).unwrap();
+                all.into_iter().map(|kept| kept.payload).collect()
+            }
         }
     }
 
@@ -236,13 +266,13 @@ fn bounded(service: &Service) {
 }
 
 fn machine_dies(service: &Service) {
-    let mut first = service.site("model = 'fiber'\nworkers = 1", "&lease_secs=2", false);
+    let mut first = service.site("model = 'fiber'\nworkers = 1", "&lease_secs=4", false);
     let long = Note { text: "long".into(), wait_ms: 3_600_000, ..Note::default() };
     first.enqueue("note?id=long", &long);
     first.wait_for("begin long");
-    let second = service.site("model = 'fiber'\nworkers = 1", "&lease_secs=2", false);
+    let second = service.site("model = 'fiber'\nworkers = 1", "&lease_secs=4", false);
     // A job that runs longer than a lease stays where it is.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(Duration::from_secs(6));
     assert!(second.texts().is_empty());
     // Nobody says good-bye: all of its processes end at once.
     let pid = first.server().pid();
@@ -288,6 +318,34 @@ fn two_machines(service: &Service) {
             .collect();
         assert_eq!(own, expected, "one after another, over both machines");
     }
+}
+
+fn topic_goes_on(service: &Service) {
+    let place = Place::new("entries");
+    let topic = Topic::new("visits").directory(&place.0);
+    let (writer, mut reader) = (topic.writer(), topic.reader().unwrap());
+    let mut entries = Entries::to(&service.url(), "visits").unwrap();
+    let append = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| writer.append(number.to_string().as_bytes()).unwrap());
+        writer.flush().unwrap();
+    };
+    let mut take_all = || -> std::io::Result<()> {
+        while let Some(batch) = reader.next().unwrap() {
+            entries.collect(batch)?;
+            reader.commit().unwrap();
+        }
+        Ok(())
+    };
+    append(0..5_000);
+    take_all().unwrap();
+    service.engine().kill();
+    append(5_000..6_000);
+    take_all().unwrap_err();
+    service.engine().restart();
+    append(6_000..6_001);
+    wait_until("the rest is taken", || take_all().ok());
+    let expected: Vec<Vec<u8>> = (0..6_001).map(|number: u32| number.to_string().into_bytes()).collect();
+    assert!(service.entries("visits") == expected, "each once, in their order");
 }
 
 fn unfit_redis() {

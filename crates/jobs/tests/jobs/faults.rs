@@ -17,7 +17,7 @@ use tenfold_testkit::{Case, Signal, signal_process, wait_until};
 use crate::engines::{Kind, Service};
 use crate::fixture::now_us;
 use crate::on::On;
-use crate::producers::{Kept, Producers, Random, check};
+use crate::producers::{Kept, Producers, Random, check, death, kill};
 use crate::site::Site;
 
 const SETTINGS: &str = "model = 'fiber'\nworkers = 2";
@@ -159,15 +159,13 @@ fn dies_in_doubt() {
         wait_until("jobs are taken in", || (producers.kept() > before + 20).then_some(()));
         disk.fail(&format!("sync wal {EIO}"));
         disk.wait_for_faults(1);
-        kills.push(now_us());
-        signal_process(disk.site.keeper(), Signal::KILL);
+        kills.push(kill(disk.site.keeper()));
         disk.mend();
         let before = producers.kept();
         wait_until("jobs are taken in again", || (producers.kept() > before + 20).then_some(()));
     }
     let kept = producers.stop();
-    disk.lose_power();
-    kills.push(now_us());
+    kills.push(death(|| disk.lose_power()));
     disk.site.serve();
     disk.site.wait_until_empty();
     check(&disk.site, &kept, &kills, 0);
@@ -218,9 +216,7 @@ fn power_fails() {
         let before = producers.kept();
         wait_until("jobs are taken in", || (producers.kept() > before + 5).then_some(()));
         std::thread::sleep(Duration::from_micros(random.below(60_000)));
-        kills.push(now_us());
-        disk.lose_power();
-        kills.push(now_us());
+        kills.push(death(|| disk.lose_power()));
         disk.site.serve();
         producers.follow(&disk.site);
     }

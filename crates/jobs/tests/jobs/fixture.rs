@@ -13,12 +13,14 @@ use tenfold_jobs::{
     outbox,
 };
 use tenfold_server::runtime::try_sleep;
-use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, State, serve};
+use tenfold_server::{App, Json, Path, Query, Result, Serving, Settings, State, serve_with};
 
 /// Set in the environment of a server process; its value is the settings in TOML.
 pub(crate) const FIXTURE: &str = "TENFOLD_JOBS_FIXTURE";
 /// The directory that jobs write to.
 pub(crate) const DIRECTORY: &str = "TENFOLD_JOBS_DIRECTORY";
+/// A file there: settings for a reload.
+pub(crate) const SETTINGS: &str = "settings.toml";
 /// Schedules are on.
 pub(crate) const SCHEDULES: &str = "TENFOLD_JOBS_SCHEDULES";
 
@@ -65,26 +67,41 @@ pub(crate) fn main(settings: &str) -> ExitCode {
         }
     };
     let ready = |serving: &Serving| println!("ready {}", serving.addresses[0]);
-    serve(app(), &settings, Vec::new(), ready).unwrap_or_else(|error| {
+    let same = settings.clone();
+    let again = move || match std::fs::read_to_string(directory().0.join(SETTINGS)) {
+        Ok(text) => Ok((toml::from_str(&text).map_err(|error| error.to_string())?, None)),
+        Err(_) => Ok((same.clone(), None)),
+    };
+    serve_with(app(), &settings, Box::new(again), Vec::new(), ready).unwrap_or_else(|error| {
         eprintln!("{error}");
         ExitCode::from(2)
     })
 }
 
+fn directory() -> Directory {
+    Directory(std::env::var_os(DIRECTORY).expect("the test sets it").into())
+}
+
 fn app() -> App {
-    let directory = Directory(std::env::var_os(DIRECTORY).expect("the test sets it").into());
+    let directory = directory();
     let soon = Backoff::new(Duration::from_millis(1), Duration::from_millis(20));
     let page = OnFull::Page { html: "<h1>sold out</h1>".into(), retry_after: Duration::from_secs(7) };
     let visits = Topic::new("visits").directory(directory.0.join("visits"));
     let lines = Lines::to(directory.0.join("visits.log"));
     let app = App::new()
         .topic_to(visits, lines)
+        .topic(late(&directory.0))
         .post("/visit/{text}", |Path(text): Path<String>, topics: Topics| -> Result<()> {
             Ok(topics.append("visits", text.as_bytes())?)
         })
+        .post("/late/{text}", |Path(text): Path<String>, topics: Topics| -> Result<()> {
+            Ok(topics.append("late", text.as_bytes())?)
+        })
+        .get("/busy/{ms}", busy)
         .state(directory)
         .job("note", note.backoff(soon))
         .job("fragile", note.queue("fragile").retries(1).backoff(soon))
+        .job("late", append_late)
         .job("once", once.backoff(soon))
         .job("panics", (|_: Note| -> JobResult { panic!("on purpose") }).retries(1).backoff(soon))
         .job("slow", note.queue("slow").retries(0).timeout(Duration::from_millis(50)))
@@ -99,6 +116,7 @@ fn app() -> App {
         .queue(Queue::new("keyed").per_key(1))
         .queue(Queue::new("ordered").ordered().fibers(8))
         .queue(Queue::new("rated").rate(20.0))
+        .queue(Queue::new("hardy").crashes_max(u32::MAX))
         .post("/enqueue/{name}", enqueue)
         .post("/many/{count}", many)
         .post("/batch/{count}", batch)
@@ -204,16 +222,37 @@ fn once(cx: &JobCx, note: Note) -> JobResult {
     Ok(())
 }
 
+/// A topic whose records are only written when a process has a reason of its own to.
+pub(crate) fn late(directory: &std::path::Path) -> Topic {
+    Topic::new("late").directory(directory.join("late")).flush_after(Duration::from_secs(3_600))
+}
+
+/// Appends as the last thing that it does.
+fn append_late(cx: &JobCx, note: Note) -> JobResult {
+    write(cx, &format!("begin {}", note.text))?;
+    try_sleep(Duration::from_millis(note.wait_ms))?;
+    Ok(cx.state::<Topics>()?.append("late", note.text.as_bytes())?)
+}
+
+/// A request that takes its time.
+fn busy(Path(ms): Path<u64>, State(Directory(directory)): State<Directory>) -> Result<&'static str> {
+    write_line(&directory, "-", "busy")?;
+    try_sleep(Duration::from_millis(ms))?;
+    Ok("done")
+}
+
 fn tick(cx: &JobCx, (): ()) -> JobResult {
     write(cx, "tick")
 }
 
-/// One line, written by one call to a file that all processes append to.
 fn write(cx: &JobCx, what: &str) -> JobResult {
-    let file = cx.state::<Directory>()?.0.join("runs");
-    let line = format!("{} {} {} {what}\n", now_us(), std::process::id(), cx.id());
-    OpenOptions::new().create(true).append(true).open(file)?.write_all(line.as_bytes())?;
-    Ok(())
+    Ok(write_line(&cx.state::<Directory>()?.0, cx.id(), what)?)
+}
+
+/// One line, written by one call to a file that all processes append to.
+fn write_line(directory: &std::path::Path, id: &str, what: &str) -> io::Result<()> {
+    let line = format!("{} {} {id} {what}\n", now_us(), std::process::id());
+    OpenOptions::new().create(true).append(true).open(directory.join("runs"))?.write_all(line.as_bytes())
 }
 
 fn count_of(cx: &JobCx, what: &str) -> Result<usize, JobError> {

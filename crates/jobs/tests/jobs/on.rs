@@ -78,6 +78,15 @@ fn nats() -> Option<&'static Nats> {
     NATS.get_or_init(Nats::start).as_ref()
 }
 
+/// All models, by their names.
+pub(crate) const MODELS: [&str; 8] =
+    ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
+
+/// A test for each model, on the store that is a file.
+pub(crate) fn in_each_model(name: &str, test: fn(&str)) -> Vec<Case> {
+    MODELS.into_iter().map(|model| Case::new(format!("{name}_{model}"), move || test(model))).collect()
+}
+
 /// A test for each store.
 pub(crate) fn each(name: &str, test: fn(On)) -> Vec<Case> {
     On::all().into_iter().map(|on| Case::new(format!("{name}_{}", on.word()), move || test(on))).collect()

@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use tenfold_testkit::{Signal, is_frozen, signal_process, wait_until};
+
+use crate::fixture::now_us;
 use crate::site::Site;
 
 /// How many there are.
@@ -58,6 +62,8 @@ impl Producers {
     }
 }
 
+/// Their jobs are in a queue that lets a job outlive any number of its workers: that is what is tested.
+///
 /// One connection after another; what is not answered is not known, and is left at that.
 fn produce(number: u64, shared: &Shared) {
     let mut random = Random(number + 77);
@@ -74,7 +80,7 @@ fn produce(number: u64, shared: &Shared) {
             let (name, wait) = if is_once { ("once", 0) } else { ("note", random.below(30)) };
             let body = format!(r#"{{"text":"{id}","wait_ms":{wait}}}"#);
             let request = format!(
-                "POST /enqueue/{name}?id={id} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                "POST /enqueue/{name}?queue=hardy&id={id} HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
                 body.len()
             );
             if !exchange(&mut stream, request.as_bytes()) {
@@ -111,8 +117,26 @@ fn exchange(stream: &mut TcpStream, request: &[u8]) -> bool {
     false
 }
 
+/// From when to when somebody was killed: until it is gone a process goes on with what it does.
+pub(crate) type Death = RangeInclusive<u64>;
+
+/// Kills a process.
+pub(crate) fn kill(pid: u32) -> Death {
+    death(|| {
+        signal_process(pid, Signal::KILL);
+        wait_until("it is gone", || is_frozen(pid).then_some(()));
+    })
+}
+
+/// What somebody dies of.
+pub(crate) fn death(act: impl FnOnce()) -> Death {
+    let from = now_us();
+    act();
+    from..=now_us()
+}
+
 /// Each job that was kept has run, once unless somebody was killed while it did, and has had its effect once.
-pub(crate) fn check(site: &Site, kept: &Kept, kills: &[u64], seed: u64) {
+pub(crate) fn check(site: &Site, kept: &Kept, kills: &[Death], seed: u64) {
     let mut runs: HashMap<String, Vec<u64>> = HashMap::new();
     for line in site.lines().into_iter().filter(|line| line.what.starts_with("begin")) {
         runs.entry(line.id).or_default().push(line.at_us);
@@ -136,7 +160,7 @@ pub(crate) fn check(site: &Site, kept: &Kept, kills: &[u64], seed: u64) {
     let mut doubled = 0;
     for (id, times) in &runs {
         for pair in times.windows(2) {
-            let killed = kills.iter().any(|kill| (pair[0]..=pair[1]).contains(kill));
+            let killed = kills.iter().any(|death| *death.start() <= pair[1] && pair[0] <= *death.end());
             assert!(killed, "seed {seed}: {id} ran at {pair:?}, and nobody was killed in between");
             doubled += 1;
         }

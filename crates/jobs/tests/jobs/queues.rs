@@ -4,19 +4,13 @@ use serde_json::json;
 use tenfold_testkit::{Case, wait_until};
 
 use crate::fixture::Note;
-use crate::on::{On, each};
+use crate::on::{On, each, in_each_model};
 use crate::site::Site;
 
 const SETTINGS: &str = "model = 'fiber'\nworkers = 1";
 
 pub(crate) fn cases() -> Vec<Case> {
-    let models = ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
-    let in_models = models.map(|model| {
-        Case::new(format!("a_job_runs_in_the_model_{model}"), move || {
-            a_job_runs(On::File, &format!("model = '{model}'"))
-        })
-    });
-    in_models
+    in_each_model("a_job_runs_in_the_model", |model| a_job_runs(On::File, &format!("model = '{model}'")))
         .into_iter()
         .chain(
             [
@@ -252,7 +246,14 @@ fn page(on: On) {
     let list = client.get("/jobs/list?queue=default").expect(200).text();
     assert!(list.contains("/jobs/job/%3Cb%3E\">&lt;b&gt;</a>") && list.contains("waiting"), "{list}");
     let shown = client.get("/jobs/job/%3Cb%3E").expect(200).text();
-    assert!(shown.contains("<button>cancel</button>"), "{shown}");
+    assert!(shown.contains("<button>cancel</button>") && shown.contains("taken in"), "{shown}");
+    assert!(shown.contains("&quot;text&quot;: &quot;a&quot;"), "the payload: {shown}");
+    let failed = site.enqueue("note?queue=one&id=failed", &Note { fail: 1, ..Note::default() });
+    wait_until("it has run", || (site.job(&failed)["state"] == "done").then_some(()));
+    let shown = client.get("/jobs/job/failed").expect(200).text();
+    let history = ["taken in", "on purpose", ">done</div>"].map(|what| shown.rfind(what).expect(what));
+    assert!(history.is_sorted(), "{shown}");
+    client.get("/jobs/list?state=odd").expect(400);
     client.get("/jobs/job/nobody").expect(404);
     let foreign = "POST /jobs/step?what=cancel&id=%3Cb%3E HTTP/1.1\r\nHost: t\r\nSec-Fetch-Site: cross-site\r\nContent-Length: 0\r\n\r\n";
     client.send(foreign).read_response().expect(403);

@@ -1,6 +1,6 @@
 //! What becomes of a job that fails: again, later, and in the end dead; and how a dead one is run again.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tenfold_testkit::{Case, Signal, signal_process, wait_until};
 
 use crate::fixture::Note;
@@ -46,8 +46,18 @@ fn dead(on: On) {
     assert_eq!(list[0]["id"], id.as_str());
     assert_eq!(site.ask(json!({ "Retry": { "id": id, "queue": "" } })), json!({ "retried": 1 }));
     wait_until("it has failed again", || (site.queue("fragile")["died"] == 2).then_some(()));
+    let again = "was dead, and runs again: somebody asked for it";
+    let failed = "on purpose";
+    assert_eq!(history(&site.job(&id)), [failed, failed, again, failed, failed]);
     assert_eq!(site.ask(json!({ "Delete": id })), json!({ "deleted": 1 }));
     assert_eq!(site.queue("fragile")["dead"], 0);
+}
+
+/// What a job's history says, whose times must not go back.
+fn history(job: &Value) -> Vec<&str> {
+    let entries = job["history"].as_array().unwrap();
+    assert!(entries.is_sorted_by_key(|entry| entry["at_ms"].as_u64().unwrap()), "{job}");
+    entries.iter().map(|entry| entry["what"].as_str().unwrap()).collect()
 }
 
 fn panics(on: On) {
@@ -77,6 +87,7 @@ fn worker_dies(on: On) {
     let lines = site.lines();
     assert_ne!(lines[1].pid, victim);
     let job = site.job(&id);
+    assert_eq!(history(&job), ["its worker died"]);
     assert_eq!(
         (&job["attempt"], &job["crashes"]),
         (&json!(0), &json!(1)),

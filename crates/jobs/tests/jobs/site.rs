@@ -9,9 +9,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use tenfold_testkit::{Client, PATIENCE, ServerProcess, TestResponse, wait_until};
+use tenfold_testkit::{Client, PATIENCE, ServerProcess, Signal, TestResponse, wait_until};
 
-use crate::fixture::{self, DIRECTORY, FIXTURE, Note, SCHEDULES};
+use crate::fixture::{self, DIRECTORY, FIXTURE, Note, SCHEDULES, SETTINGS};
 use crate::on::On;
 
 pub(crate) struct Site {
@@ -55,10 +55,20 @@ impl Site {
 
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
-        let settings = format!("listen = ['127.0.0.1:0']\njobs = '{}'\n{}", self.jobs, self.settings);
-        command.env(FIXTURE, settings).env(DIRECTORY, &self.directory);
+        command.env(FIXTURE, self.settings()).env(DIRECTORY, &self.directory);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command
+    }
+
+    fn settings(&self) -> String {
+        format!("listen = ['127.0.0.1:0']\njobs = '{}'\n{}", self.jobs, self.settings)
+    }
+
+    /// Reloads with other settings.
+    pub(crate) fn reload_with(&mut self, settings: &str) {
+        self.settings = settings.into();
+        fs::write(self.directory.join(SETTINGS), self.settings()).unwrap();
+        self.server().signal(Signal::HUP);
     }
 
     pub(crate) fn serve(&mut self) {
@@ -128,12 +138,18 @@ impl Site {
         all["queues"].as_array()?.iter().find(|queue| queue["name"] == name).cloned()
     }
 
-    /// Waits until nothing is live in any queue.
+    /// Waits until nothing is live in any queue. There may be a lot, so only the time without progress is bounded.
+    #[track_caller]
     pub(crate) fn wait_until_empty(&self) {
-        wait_until("all jobs have ended", || {
+        let live = || {
             let all = self.ask(json!("Queues"));
-            all["queues"].as_array().unwrap().iter().all(|queue| queue["live"] == 0).then_some(())
-        });
+            let queues = all["queues"].as_array().unwrap();
+            queues.iter().map(|queue| queue["live"].as_u64().unwrap()).sum::<u64>()
+        };
+        let mut left = live();
+        while left > 0 {
+            left = wait_until("more jobs have ended", || Some(live()).filter(|now| *now < left));
+        }
     }
 
     pub(crate) fn lines(&self) -> Vec<Line> {

@@ -6,10 +6,16 @@ use serde_json::json;
 use tenfold_testkit::{Case, Exit, ServerProcess, Signal, signal_process, wait_until};
 
 use crate::fixture::Note;
-use crate::on::{On, each};
+use crate::on::{On, each, in_each_model};
 use crate::site::Site;
 
 pub(crate) fn cases() -> Vec<Case> {
+    let mut cases = in_each_model("a_job_goes_back_although_a_request_takes_most_of_the_stop", shares);
+    cases.extend(on_each_store());
+    cases
+}
+
+fn on_each_store() -> impl Iterator<Item = Case> {
     [
         each("a_stop_waits_for_running_jobs", waits),
         each("a_job_that_outlives_the_stop_goes_back_without_a_mark", goes_back),
@@ -19,7 +25,6 @@ pub(crate) fn cases() -> Vec<Case> {
     ]
     .into_iter()
     .flatten()
-    .collect()
 }
 
 fn waits(on: On) {
@@ -32,6 +37,25 @@ fn waits(on: On) {
     site.serve();
     site.wait_until_empty();
     assert_eq!(site.texts(), ["begin a", "end a"], "its end was written");
+}
+
+/// The time of a stop is the worker's, for its requests and its jobs together: also where the request holds the thread that
+/// hears the order.
+fn shares(model: &str) {
+    let settings = format!("model = '{model}'\nworkers = 1\ngraceful_timeout_secs = 6.0");
+    let mut site = On::File.start(&settings);
+    let id = site.enqueue("note", &Note { text: "a".into(), wait_ms: 20_000, ..Note::default() });
+    site.wait_for("begin a");
+    let mut client = site.client();
+    client.send("GET /busy/3000 HTTP/1.1\r\nHost: test\r\n\r\n");
+    site.wait_for("busy");
+    site.server().signal(Signal::TERM);
+    client.read_response().expect(200);
+    assert_eq!(site.server().wait(Duration::from_secs(20)), Exit::Code(0));
+    site.serve();
+    wait_until("it runs again", || (site.texts() == ["begin a", "busy", "begin a"]).then_some(()));
+    let job = site.job(&id);
+    assert_eq!((&job["attempt"], &job["crashes"]), (&json!(0), &json!(0)));
 }
 
 fn goes_back(on: On) {

@@ -1,19 +1,20 @@
 //! Topics: what many processes append comes out in batches, once and in each one's order; what a kill may take is what was not
 //! written, and what it may repeat is one batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tenfold_jobs::Error;
 use tenfold_jobs::topic::{Collect, Lines, Reader, Topic};
 use tenfold_testkit::{Case, Exit, Signal, wait_until};
 
-use crate::fixture::now_us;
-use crate::on::On;
+use crate::fixture::{Note, late, now_us};
+use crate::on::{On, in_each_model};
 use crate::producers::Random;
 use crate::site::Site;
 
@@ -37,6 +38,8 @@ pub(crate) fn cases() -> Vec<Case> {
         let name = format!("a_topic_is_collected_to_a_file_that_can_be_moved_away_{model}");
         cases.push(Case::new(name, move || collected(model)));
     }
+    cases.extend(in_each_model("a_stop_writes_what_was_appended_last", |model| last(model, 0)));
+    cases.push(Case::new("a_stop_writes_what_was_appended_last_by_job_workers", || last("fiber", 1)));
     cases
 }
 
@@ -87,11 +90,13 @@ fn copy(reader: &mut Reader, out: &mut Lines) -> bool {
 }
 
 /// A directory of this test.
-struct Place(PathBuf);
+pub(crate) struct Place(pub(crate) PathBuf);
 
 impl Place {
-    fn new(name: &str) -> Place {
-        let directory = std::env::temp_dir().join(format!("tft-{}-{name}", std::process::id()));
+    pub(crate) fn new(name: &str) -> Place {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("tft-{}-{name}-{number}", std::process::id()));
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(&directory).unwrap();
         Place(directory)
@@ -300,6 +305,24 @@ fn cut() {
         assert!(reader.next().unwrap().is_none());
         assert_eq!(reader.lost_bytes(), garbage.len() as u64);
     }
+}
+
+/// By a request, and by a job that ends after the order to stop.
+fn last(model: &str, job_workers: usize) {
+    let mut site = On::File.start(&format!("model = '{model}'\nworkers = 1\njob_workers = {job_workers}"));
+    let request = "POST /late/request HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n";
+    site.client().send(request).read_response().expect(200);
+    site.enqueue("late", &Note { text: "job".into(), wait_ms: 300, ..Note::default() });
+    site.wait_for("begin job");
+    site.server().signal(Signal::TERM);
+    assert_eq!(site.server().wait(Duration::from_secs(20)), Exit::Code(0));
+    let mut reader = late(&site.directory).reader().unwrap();
+    let mut records = BTreeSet::new();
+    while let Some(batch) = reader.next().unwrap() {
+        records.extend(batch.records().map(<[u8]>::to_vec));
+        reader.commit().unwrap();
+    }
+    assert_eq!(records, BTreeSet::from([b"job".to_vec(), b"request".to_vec()]));
 }
 
 fn visit(site: &Site, number: u32) {

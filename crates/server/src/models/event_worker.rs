@@ -91,7 +91,7 @@ impl Model for EventWorker {
         let doors: Arc<Vec<Door>> = Arc::new((0..fronts).map(|_| Door::open()).collect::<Result<_, _>>()?);
         let mut groups = Vec::new();
         // Handlers run in the fronts as well (lanes without processes), so all of them share what the machine has.
-        let mut processes = fronts + plan.blueprint.aside_processes();
+        let mut processes = fronts + plan.blueprint.aside_processes(&plan.settings);
         for (_, lane) in plan.blueprint.lanes() {
             if let Placement::Worker(each) = self.place(lane, &plan.settings)? {
                 processes += fronts * each;
@@ -100,33 +100,35 @@ impl Model for EventWorker {
         let mut first = fronts;
         for (index, (name, lane)) in plan.blueprint.lanes().iter().enumerate() {
             let Placement::Worker(each) = self.place(lane, &plan.settings)? else { continue };
-            let (plan, doors) = (plan.clone(), doors.clone());
-            let identity = plan.identity.clone();
+            let (for_run, doors) = (plan.clone(), doors.clone());
             let before = first;
             first += fronts * each;
-            let group = Group::new(format!("handler {name}"), fronts * each, move |worker| {
-                ProcessShare::new(before + worker.index(), processes).set();
-                match handle(worker, &plan, &doors[worker.index() % fronts], index) {
+            let run = plan.process(
+                move |worker| ProcessShare::new(before + worker.index(), processes),
+                move |worker| match handle(worker, &for_run, &doors[worker.index() % fronts], index) {
                     Ok(()) => ExitReason::Done,
                     Err(reason) => ExitReason::Failed(reason),
-                }
-            });
-            groups.push(group.identity(identity));
+                },
+            );
+            let group = Group::new(format!("handler {name}"), fronts * each, run);
+            groups.push(group.identity(plan.identity.clone()));
         }
-        let identity = plan.identity.clone();
-        let plan = plan.clone();
+        let for_run = plan.clone();
+        let run = plan.process(
+            move |worker| ProcessShare::new(worker.index(), processes),
+            move |worker| {
+                let door = &doors[worker.index()];
+                loops::run(self, worker, &for_run, evented::begin, |service, handles| {
+                    let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
+                    let service = service.clone();
+                    handles[0].spawn("door", move || welcome(TcpListener::from_fd(listener), service));
+                    Ok(())
+                })
+            },
+        );
         // Handler processes belong to a front by its number: another number of fronts is another generation.
-        let fronts = Group::new("worker", fronts, move |worker| {
-            ProcessShare::new(worker.index(), processes).set();
-            let door = &doors[worker.index()];
-            loops::run(self, worker, &plan, evented::begin, |service, handles| {
-                let listener = door.listener.try_clone().map_err(|error| error.to_string())?;
-                let service = service.clone();
-                handles[0].spawn("door", move || welcome(TcpListener::from_fd(listener), service));
-                Ok(())
-            })
-        });
-        groups.push(fronts.accepting().identity(identity));
+        let fronts = Group::new("worker", fronts, run);
+        groups.push(fronts.accepting().identity(plan.identity.clone()));
         Ok(groups)
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Site {
     again: Again,
     listeners: ListenerSet,
     board: Scoreboard,
+    /// The settings of the start.
+    started: Settings,
     /// What serves, and what was prepared and may serve soon.
     current: Option<Facts>,
     coming: Option<Facts>,
@@ -34,16 +36,17 @@ impl Site {
         again: Again,
         listeners: ListenerSet,
         board: Scoreboard,
+        started: Settings,
     ) -> Site {
-        Site { blueprint, again, listeners, board, current: None, coming: None }
+        Site { blueprint, again, listeners, board, started, current: None, coming: None }
     }
 
     /// Notes what the first generation is, whose sockets are open.
-    pub(super) fn begin(&mut self, settings: &Settings) -> Result<(), ServeError> {
-        let (_, plan) = plan(settings, self.blueprint.clone(), &self.listeners, self.board)?;
+    pub(super) fn begin(&mut self) -> Result<(), ServeError> {
+        let (_, plan) = plan(&self.started, self.blueprint.clone(), &self.listeners, self.board)?;
         self.coming = Some(Facts {
             blueprint: self.blueprint.clone(),
-            settings: settings.clone(),
+            settings: self.started.clone(),
             listen: plan.listen,
             identity: plan.identity,
         });
@@ -82,6 +85,7 @@ impl Source for Site {
     fn prepare(&mut self, wish: &Wish) -> Result<Prepared, String> {
         let (mut settings, app) = (self.again)()?;
         settings.workers = wish.workers.or(settings.workers);
+        settings.check_reload(&self.started)?;
         let blueprint = match app {
             Some(mut app) => {
                 app.prepare(&settings).map_err(|error| error.to_string())?;

@@ -208,8 +208,13 @@ pub fn queues(jobs: &Value) -> String {
     aligned(&rows, 1)
 }
 
-/// Columns from number `right` on are numbers, if there is any.
-pub(super) fn aligned(rows: &[Vec<String>], right: usize) -> String {
+/// Rows as lines whose columns are below each other. Columns from number `right` on are numbers; 0: none is.
+///
+/// ```
+/// let rows = [["queue", "live"], ["mail", "12"]].map(|row| row.map(String::from).to_vec());
+/// assert_eq!(tenfold_server::sight::aligned(&rows, 1), "queue  live\nmail     12\n");
+/// ```
+pub fn aligned(rows: &[Vec<String>], right: usize) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
     let widths: Vec<usize> = (0..columns).map(width).collect();

@@ -116,7 +116,7 @@ impl Crew {
     fn set_log_level(&mut self, level: LogLevel) -> Result<Value, String> {
         let source = self.options.source.as_mut().ok_or("the program has a log of its own")?;
         source.set_log_level(level)?;
-        self.generations.iter().for_each(|generation| generation.order(Order::Log(level), None));
+        self.generations.iter().for_each(|generation| generation.order(Order::Log(level)));
         Ok(json!({ "said": format!("logging from {level} on") }))
     }
 
@@ -127,7 +127,7 @@ impl Crew {
             Ok(()) => tracing::info!(target: "supervisor", "logs are opened again"),
             Err(reason) => tracing::error!(target: "supervisor", "logs cannot be opened again: {reason}"),
         }
-        self.generations.iter().for_each(|generation| generation.order(Order::ReopenLogs, None));
+        self.generations.iter().for_each(|generation| generation.order(Order::ReopenLogs));
         outcome
     }
 

@@ -50,7 +50,7 @@ impl Crew {
             return self.drain_all();
         }
         tracing::info!(target: "supervisor", delay_ms = delay.as_millis(), "stopping soon: readiness checks are told");
-        self.generations.iter().for_each(|generation| generation.order(Order::Unready, None));
+        self.generations.iter().for_each(|generation| generation.order(Order::Unready));
         self.stop = Stop::Announced { until: Instant::now() + delay };
     }
 

@@ -29,6 +29,10 @@ const TESTS: &[Test] = &[
         a_worker_that_keeps_dying_is_restarted_slower,
     ),
     (
+        "a_lasting_worker_that_keeps_dying_is_never_away_for_long",
+        a_lasting_worker_that_keeps_dying_is_never_away_for_long,
+    ),
+    (
         "a_worker_that_never_starts_makes_the_master_give_up",
         a_worker_that_never_starts_makes_the_master_give_up,
     ),
@@ -119,6 +123,15 @@ fn a_worker_that_keeps_dying_is_restarted_slower() {
     assert!((64..=80).contains(&delay_ms(&failing)) && failing.contains("exit code 1"), "{failing}");
     // It was ready once, so the master goes on trying, at the longest delay.
     while delay_ms(&site.await_line("worker is failing")) < 128 {}
+    signal(site.pid(), "TERM");
+    assert_eq!(site.await_exit(), Some(0));
+}
+
+fn a_lasting_worker_that_keeps_dying_is_never_away_for_long() {
+    let mut site = Site::start("lasting-crash-loop");
+    let delays: Vec<u64> = (0..8).map(|_| delay_ms(&site.await_line("next start in"))).collect();
+    assert!(delays.iter().all(|delay| *delay <= 40), "{delays:?}");
+    assert!(delays[1..].iter().all(|delay| *delay >= 32), "{delays:?}");
     signal(site.pid(), "TERM");
     assert_eq!(site.await_exit(), Some(0));
 }

@@ -22,6 +22,12 @@ pub fn play(name: &str) -> ExitCode {
             worker.ready();
             ExitReason::Failed("no luck".to_owned())
         }))),
+        "lasting-crash-loop" => run(Master::new(config_of_a_crash_loop())
+            .lasting_group(Group::new("lasting", 1, |worker| {
+                worker.ready();
+                ExitReason::Failed("no luck".to_owned())
+            }))
+            .group(Group::new("worker", 1, steady))),
         "never-ready" => run(Master::new(config())
             .group(Group::new("worker", 1, |_| ExitReason::Failed("the configuration is bad".to_owned())))),
         "hang" => run(Master::new(MasterConfig { ready_timeout: 50 * MS, ..config() }).group(Group::new(
@@ -68,6 +74,7 @@ fn config_of_a_crash_loop() -> MasterConfig {
         stable_after: 60_000 * MS,
         restart_delay_min: 20 * MS,
         restart_delay_max: 160 * MS,
+        lasting_restart_delay_max: 40 * MS,
         failing_after: 3,
         ..config()
     }

@@ -2,14 +2,13 @@
 //!
 //! The master knows where the keeper listens; everything else is between this program and the keeper.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use serde_json::Value;
-use tenfold_jobs::{Ask, keeper};
-use tenfold_server::sight::{self, age, plain};
+use tenfold_jobs::{Ask, keeper, report};
+use tenfold_server::sight::{self, plain};
 
 use super::arguments::Server;
 use super::{Error, control, print};
@@ -38,7 +37,7 @@ enum What {
         #[arg(long, default_value_t = 50)]
         limit: u32,
     },
-    /// Show one job, with its payload and its last error.
+    /// Show one job, with its history and its payload.
     Show {
         /// The job's id.
         id: String,
@@ -131,10 +130,18 @@ impl What {
 
     fn text(&self, answer: &Value) -> String {
         match (self, answer) {
-            (What::Show { .. }, _) => format!("{answer:#}\n"),
-            (_, Value::Array(jobs)) if jobs.is_empty() => "no jobs\n".into(),
-            (_, Value::Array(jobs)) => jobs.iter().map(line).collect(),
+            (What::Show { .. }, _) => report::job(answer),
+            (_, Value::Array(_)) => report::jobs(answer),
             (_, answer) if answer["queues"].is_array() => sight::queues(answer),
+            (_, answer) if answer["paused"].is_boolean() => {
+                let state = match (answer["paused"] == true, answer["draining"] == true) {
+                    (true, true) => "is paused and drains: nothing comes in, and nothing starts",
+                    (true, false) => "is paused: jobs come in, and none starts",
+                    (false, true) => "drains: nothing comes in, and what is there runs",
+                    (false, false) => "takes jobs in and runs them",
+                };
+                format!("the queue {} {state}\n", plain(&answer["queue"]))
+            }
             (_, Value::Object(fields)) => {
                 let fields: Vec<String> =
                     fields.iter().map(|(name, value)| format!("{name}: {}", plain(value))).collect();
@@ -143,25 +150,4 @@ impl What {
             _ => format!("{answer}\n"),
         }
     }
-}
-
-/// One job, and its last error below it.
-fn line(job: &Value) -> String {
-    let state = job["phase"].as_str().or(job["state"].as_str()).unwrap_or("?");
-    let number = |name: &str| job[name].as_i64().unwrap_or(0);
-    let ended = job["ended_at_ms"].as_i64().map_or(String::new(), |at| {
-        format!(", ended after {}", age((at - number("created_at_ms")).max(0).unsigned_abs()))
-    });
-    let mut text = format!(
-        "{:<34} {:<12} {:<12} {state:<10} failed {}, crashed {}{ended}\n",
-        plain(&job["id"]),
-        plain(&job["queue"]),
-        plain(&job["name"]),
-        number("attempt"),
-        number("crashes"),
-    );
-    if let Some(error) = job["error"].as_str() {
-        let _ = writeln!(text, "    {error}");
-    }
-    text
 }

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::super::ledger::{Stored, Switches};
 use super::{Book, Phase};
-use crate::shown;
 use crate::wire::{Ask, Reply};
+use crate::{history, shown};
 
 impl Book {
     /// Answers a person.
@@ -72,6 +72,7 @@ impl Book {
         };
         for seq in &dead {
             self.ledger.revive(*seq, now)?;
+            self.ledger.remember(*seq, now, history::AGAIN)?;
             if let Some(job) = self.ledger.load_one(*seq)? {
                 let line = self.line(&job.queue);
                 self.lines[line].dead = self.lines[line].dead.saturating_sub(1);

@@ -4,6 +4,7 @@ use rusqlite::Result;
 
 use super::super::ledger::Stored;
 use super::{Book, Desk, Phase, QUEUES_MAX, cut};
+use crate::history;
 use crate::wire::{End, Lease, Outcome, Want};
 
 /// Jobs that one connection may hold of one queue.
@@ -139,12 +140,14 @@ impl Book {
             line.release(entry.key.as_deref());
         }
         self.delayed.insert((entry.run_at, seq));
-        self.ledger.retry(seq, entry.run_at, entry.attempt, cut(error))
+        self.ledger.retry(seq, entry.run_at, entry.attempt, cut(error))?;
+        self.ledger.remember(seq, now, error)
     }
 
     fn die(&mut self, seq: i64, now: i64, error: &str) -> Result<()> {
         let Some(line) = self.entries.get(&seq).map(|entry| entry.line) else { return Ok(()) };
         self.lines[line].counts.died += 1;
+        self.ledger.remember(seq, now, error)?;
         self.finish(seq, Stored::Dead, now, Some(cut(error)))?;
         self.lines[line].dead += 1;
         while self.lines[line].dead > self.lines[line].spec.dead_max {
@@ -231,6 +234,7 @@ impl Book {
                     self.die(seq, now, &format!("its worker died {crashes} times while it ran"))?;
                     continue;
                 }
+                self.ledger.remember(seq, now, history::WORKER_DIED)?;
             }
             self.give_back(seq);
         }

@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 use tenfold_client::redis::{FromValue, Value};
 
 use super::super::engine::{Answer, Call, EngineError};
+use crate::history;
 use crate::shown::STATES;
 use crate::wire::{Ask, Lease, Receipt};
 
@@ -90,7 +91,11 @@ fn asked(ask: &Ask, reply: Value) -> Result<Answer> {
     let word: String = next(&mut items)?;
     match (word.as_str(), ask) {
         ("refused", _) => Ok(Answer::Refused(next(&mut items)?)),
-        ("job", _) => plain(job(items.next().unwrap_or(Value::Nil))?),
+        ("job", _) => {
+            let mut job = job(items.next().unwrap_or(Value::Nil))?;
+            job["history"] = history::shown(next::<Option<String>>(&mut items)?.as_deref());
+            plain(job)
+        }
         ("switches", Ask::Pause { queue, .. } | Ask::Drain { queue, .. }) => {
             let (paused, draining): (bool, bool) = (next(&mut items)?, next(&mut items)?);
             plain(json!({ "queue": queue, "paused": paused, "draining": draining }))

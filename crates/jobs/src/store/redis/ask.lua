@@ -66,7 +66,7 @@ end
 
 function J.look_up(id)
   local seq = J.seq_of(id)
-  return seq and { 'job', J.show(seq) } or unknown(id)
+  return seq and { 'job', J.show(seq), call('HGET', job_key(seq), 'history') } or unknown(id)
 end
 
 -- Dead jobs live again; how many.
@@ -92,6 +92,7 @@ function J.revive(ask)
     local key = job_key(seq)
     call('HSET', key, 'state', 0, 'attempt', 0, 'crashes', 0, 'run_at', now)
     call('HDEL', key, 'ended', 'batch', 'slot')
+    J.remember(seq, 'was dead, and runs again: somebody asked for it')
     local job = J.load(seq)
     call('ZREM', P .. 's:2:' .. job.queue, seq)
     call('ZADD', P .. 'live:' .. job.queue, seq, seq)

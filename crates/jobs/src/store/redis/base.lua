@@ -253,8 +253,25 @@ function J.bound_dead(queue)
   end
 end
 
+-- Notes what has become of a run, for people: the latest 20, of each about 300 bytes, cut where a character ends.
+function J.remember(seq, what)
+  local last = 300
+  while last < #what and string.byte(what, last + 1) >= 128 and string.byte(what, last + 1) < 192 do
+    last = last - 1
+  end
+  local key = job_key(seq)
+  local known = call('HGET', key, 'history')
+  local all = known and cjson.decode(known) or {}
+  all[#all + 1] = { at_ms = now, what = string.sub(what, 1, last) }
+  if #all > 20 then
+    table.remove(all, 1)
+  end
+  call('HSET', key, 'history', cjson.encode(all))
+end
+
 function J.die(job, reason)
   add(job.queue, 'died', 1)
+  J.remember(job.seq, reason)
   J.finish(job, 2, reason)
 end
 
@@ -266,6 +283,7 @@ function J.crash(job)
     J.die(job, 'its worker died ' .. crashes .. ' times while it ran')
   else
     call('HSET', job_key(job.seq), 'error', 'its worker died')
+    J.remember(job.seq, 'its worker died')
     J.give_back(job)
   end
 end

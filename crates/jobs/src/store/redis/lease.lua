@@ -87,6 +87,7 @@ function J.retry_later(job, after_ms, reason)
   add(job.queue, 'retried', 1)
   call('HINCRBY', job_key(job.seq), 'attempt', 1)
   call('HSET', job_key(job.seq), 'error', reason)
+  J.remember(job.seq, reason)
   J.delay(job, now + after_ms)
   -- In an ordered queue it keeps its key's place, so that the others of its key stay behind it.
   if not J.spec(job.queue).ordered then

@@ -5,11 +5,11 @@ use serde_json::{Value, json};
 
 use super::super::engine::Answer;
 use super::Machine;
-use crate::shown;
 use crate::wire::Ask;
+use crate::{history, shown};
 
 const SHOWN: &str = "select seq, id, queue, name, payload, state, run_at, priority, key, attempt, crashes, created, ended, \
-                     error, phase from job";
+                     error, phase, history from job";
 
 fn unknown(id: &str) -> Answer {
     Answer::Refused(format!("there is no job {id}"))
@@ -33,8 +33,11 @@ impl Machine {
                 Ok(plain(list.into()))
             }
             Ask::Job(id) => {
-                let job =
-                    self.table.read(&format!("{SHOWN} where id = ?"), params![id], |row| self.show(row))?;
+                let job = self.table.read(&format!("{SHOWN} where id = ?"), params![id], |row| {
+                    let mut job = self.show(row)?;
+                    job["history"] = history::shown(row.get::<_, Option<String>>(15)?.as_deref());
+                    Ok(job)
+                })?;
                 Ok(job.map_or_else(|| unknown(id), plain))
             }
             Ask::Retry { id, queue } => self.revive(id, queue, now),
@@ -128,6 +131,7 @@ impl Machine {
             let sql = "update job set state = 0, phase = 'delayed', run_at = ?, attempt = 0, crashes = 0, ended = null, \
                        batch = null where seq = ?";
             self.table.write(sql, params![now, seq])?;
+            self.remember(*seq, history::AGAIN, now)?;
             let Some(job) = self.load(*seq)? else { continue };
             let sql = "update queue set live = live + 1, bytes = bytes + ? where name = ?";
             self.table.write(sql, params![job.bytes, job.queue])?;

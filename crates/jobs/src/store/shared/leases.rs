@@ -132,6 +132,7 @@ impl Machine {
                     let sql = "update job set phase = 'delayed', keeper = null, run_at = ?, attempt = attempt + 1, \
                                error = ? where seq = ?";
                     self.table.write(sql, params![run_at, error, end.seq])?;
+                    self.remember(end.seq, error, now)?;
                     // In an ordered queue it keeps its key's place, so that the others of its key stay behind it.
                     if !self.spec(&job.queue)?.ordered {
                         self.release(&job)?;

@@ -4,6 +4,7 @@
 use rusqlite::{Result, Row, params};
 
 use super::Machine;
+use crate::history;
 use crate::wire::QueueSpec;
 
 /// Jobs whose time has come that are moved at once.
@@ -185,6 +186,7 @@ impl Machine {
 
     pub(super) fn die(&mut self, job: &Job, error: &str, now: i64) -> Result<()> {
         self.table.write("update queue set died = died + 1 where name = ?", params![job.queue])?;
+        self.remember(job.seq, error, now)?;
         self.finish(job, 2, Some(error), now)
     }
 
@@ -197,7 +199,15 @@ impl Machine {
         let crashes: u32 = self.table.read(sql, params![job.seq], |row| row.get(0))?.unwrap_or(0);
         match crashes >= self.spec(&job.queue)?.crashes_max {
             true => self.die(job, &format!("its worker died {crashes} times while it ran"), now),
-            false => self.give_back(job.seq),
+            false => {
+                self.remember(job.seq, history::WORKER_DIED, now)?;
+                self.give_back(job.seq)
+            }
         }
+    }
+
+    /// Notes what has become of a run.
+    pub(super) fn remember(&mut self, seq: i64, what: &str, now: i64) -> Result<()> {
+        self.table.write(history::REMEMBER, params![now, what, seq]).map(drop)
     }
 }

@@ -37,7 +37,7 @@ const SCHEMA: &str = "
         payload text not null, bytes integer not null, state integer not null, phase text, run_at integer not null,
         priority integer not null, key text, slot integer not null default 0, keeper text, batch integer,
         attempt integer not null default 0, crashes integer not null default 0, created integer not null, ended integer,
-        error text, word text, until integer
+        error text, word text, until integer, history text
     );
     create index if not exists job_ready on job (queue, priority desc, seq) where phase = 'ready';
     create index if not exists job_blocked on job (queue, key, priority desc, seq) where phase = 'blocked';
@@ -79,6 +79,7 @@ impl Table {
         let mut table = Table::new()?;
         let text = image.to_string_lossy().into_owned();
         table.connection.execute("attach database ? as image", [text])?;
+        crate::history::add_column(&table.connection, "image")?;
         let tables = ["job", "used", "uniq", "batch", "queue", "keeper", "schedule", "sqlite_sequence"];
         let copy = |table: &str| match table {
             "sqlite_sequence" => "delete from sqlite_sequence; \
