@@ -28,6 +28,7 @@ use std::{
 
 use crate::account::{Account, AccountReading};
 use crate::counter::{Counter, Gauge};
+use crate::reason::{Counters, Phase, Shed};
 use crate::rooms::RoomCounters;
 use crate::times::Times;
 
@@ -76,12 +77,12 @@ pub struct Slot {
     _rare: Line,
     /// Requests that could not be parsed or broke a limit.
     pub bad_requests: Counter,
-    /// Requests that a lane answered with 503 because it was full.
-    pub rejections: Counter,
+    /// Requests, connections and datagrams that were refused although nothing was wrong with them.
+    pub rejections: Counters<Shed, 6>,
     /// Handlers that panicked.
     pub panics: Counter,
     /// Connections or requests ended by a time-out.
-    pub timeouts: Counter,
+    pub timeouts: Counters<Phase, 4>,
     /// Times the watchdog found a loop held for too long.
     pub loop_holds: Counter,
 
@@ -151,9 +152,9 @@ impl Slot {
             responses_5xx: Counter::new(),
             _rare: Line,
             bad_requests: Counter::new(),
-            rejections: Counter::new(),
+            rejections: Counters::new(),
             panics: Counter::new(),
-            timeouts: Counter::new(),
+            timeouts: Counters::new(),
             loop_holds: Counter::new(),
             _hand_over: Line,
             answer_started: AtomicU32::new(0),

@@ -122,7 +122,7 @@ impl BodyInlet {
             }
             // Only the client's own slowness is a 408; the request's deadline stays what it is, a 504.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && Instant::now() >= limit => {
-                tenfold_scoreboard::current().timeouts.add(1);
+                tenfold_scoreboard::current().timeouts.add(tenfold_scoreboard::Phase::Body);
                 Err(self.fail(BodyReadError::Stalled.into()))
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(self.fail(error)),

@@ -85,14 +85,22 @@ impl Page {
         for (name, help) in [
             ("connections_accepted", "Connections accepted."),
             ("bad_requests", "Requests that could not be parsed or broke a limit."),
-            ("rejections", "Requests that were shed with 503."),
-            ("timeouts", "Connections and requests ended by a time-out."),
             ("panics", "Handlers that panicked."),
             ("loop_holds", "Times that a handler held its loop for too long."),
         ] {
             let full = format!("tenfold_{name}_total");
             self.family(&full, "counter", help);
             self.sample(&full, &[], &counters[name]);
+        }
+        for (name, label, help) in [
+            ("rejections", "reason", "Requests and connections that were shed, by reason."),
+            ("timeouts", "phase", "Connections and requests ended by a time-out, by what took too long."),
+        ] {
+            let full = format!("tenfold_{name}_total");
+            self.family(&full, "counter", help);
+            for (reason, count) in counters[format!("{name}_by")].as_object().into_iter().flatten() {
+                self.sample(&full, &[(label, reason)], count);
+            }
         }
         self.family("tenfold_restarts_total", "counter", "Workers that were started again, by reason.");
         for (reason, count) in status["restarts"].as_object().into_iter().flatten() {

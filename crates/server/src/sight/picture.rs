@@ -6,7 +6,9 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use tenfold_scoreboard::{AccountReading, Cause, HistogramReading, Scoreboard, Slot, Stage, State, now_ns};
+use tenfold_scoreboard::{
+    AccountReading, Cause, HistogramReading, Phase, Reason, Scoreboard, Shed, Slot, Stage, State, now_ns,
+};
 
 use super::advice::{Situation, advice};
 use super::overflows::Overflows;
@@ -153,10 +155,18 @@ impl Picture {
             "responses_5xx": sum(|slot| slot.responses_5xx.get()),
             "bad_requests": sum(|slot| slot.bad_requests.get()),
             "rejections": sum(|slot| slot.rejections.get()),
+            "rejections_by": self.by(|slot, why: Shed| slot.rejections.of(why)),
             "timeouts": sum(|slot| slot.timeouts.get()),
+            "timeouts_by": self.by(|slot, phase: Phase| slot.timeouts.of(phase)),
             "panics": sum(|slot| slot.panics.get()),
             "loop_holds": sum(|slot| slot.loop_holds.get()),
         })
+    }
+
+    /// Sums of all slots, by reason.
+    fn by<R: Reason>(&self, count: impl Fn(&Slot, R) -> u64) -> Value {
+        let sum = |reason: R| self.board.sum(|slot| count(slot, reason));
+        R::ALL.iter().map(|reason| (reason.name().to_owned(), Value::from(sum(*reason)))).collect()
     }
 
     fn situation(&self) -> Situation<'_> {

@@ -89,20 +89,30 @@ fn head(status: &Value) -> String {
         let restarts: Vec<String> = restarts.map(|(reason, count)| format!("{reason} {count}")).collect();
         let _ = writeln!(
             text,
-            "{} requests · {}{} in flight · {}{} connections · shed {} · timed out {} · panics {} · 5xx {} · restarts: {}",
+            "{} requests · {}{} in flight · {}{} connections · shed {}{} · timed out {}{} · panics {} · 5xx {} · restarts: {}",
             plain(&counters["requests"]),
             plain(&status["in_flight"]),
             of(&limits["in_flight_max"]),
             plain(&counters["connections_open"]),
             of(&limits["connections_max"]),
             plain(&counters["rejections"]),
+            by_reason(&counters["rejections_by"]),
             plain(&counters["timeouts"]),
+            by_reason(&counters["timeouts_by"]),
             plain(&counters["panics"]),
             plain(&counters["responses_5xx"]),
             if restarts.is_empty() { "none".into() } else { restarts.join(", ") },
         );
     }
     text
+}
+
+/// What a number consists of, in brackets; nothing where it is zero.
+fn by_reason(counts: &Value) -> String {
+    let counts = counts.as_object().into_iter().flatten();
+    let some = counts.filter(|(_, count)| count.as_u64() > Some(0));
+    let parts: Vec<String> = some.map(|(reason, count)| format!("{reason} {count}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 fn times_table(times: &Value) -> String {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tenfold_http::h1::Framing;
 use tenfold_runtime::park;
-use tenfold_scoreboard::Stage;
+use tenfold_scoreboard::{Shed, Stage};
 
 use super::{Outcome, Turn, has_no_body};
 use crate::drive::ahead::{Ahead, Standing};
@@ -38,12 +38,12 @@ impl Turn<'_> {
         if let Some(addresses) = &self.conn.service.addresses
             && let Err(TooMany(wait)) = addresses.request(&self.conn.peer)
         {
-            return self.shed(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait);
+            return self.shed(Shed::Address, "too many requests from this address", wait);
         }
         let buffers_bytes_max = found.route.priority().memory(self.conn.service.bounds.buffers_bytes_max);
         let Some(_charge) = Charge::request(self.body_bytes(), buffers_bytes_max) else {
             tracing::debug!("a request finds no room in the buffers' budget");
-            return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
+            return self.shed(Shed::Memory, "no memory for another request", SOON);
         };
         match &lane.gate {
             None => self.dispatch(lane, found),
