@@ -34,6 +34,7 @@ mod slot;
 
 mod counter;
 mod histogram;
+mod lane;
 mod reason;
 mod rooms;
 mod stage;
@@ -53,6 +54,7 @@ pub use board::{Error, SLOTS_MAX, Scoreboard};
 pub use claim::Claim;
 pub use counter::{Counter, Gauge};
 pub use histogram::{BUCKETS, Histogram, HistogramReading};
+pub use lane::{LANES_PER_SLOT, LaneCounters};
 pub use reason::{Counters, Phase, Reason, Shed};
 pub use rooms::{MessageStage, RoomCounters};
 pub use slot::{ACCOUNTS_PER_SLOT, Slot, State};

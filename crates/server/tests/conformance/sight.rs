@@ -23,7 +23,6 @@ behaviours![
     the_wait_for_a_place_in_a_lane_is_queueing only |variant| variant.serves_many(),
     the_time_in_a_trusted_proxy_is_queueing,
     connections_that_the_kernel_turned_away_are_counted,
-    refusals_and_time_outs_are_counted_by_reason only |variant| variant.serves_many(),
     a_request_in_flight_shows_what_it_waits_for,
     a_body_that_does_not_come_is_a_wait_for_the_client,
     requests_of_a_killed_worker_are_in_flight_no_more,
@@ -34,20 +33,20 @@ behaviours![
 ];
 
 /// A server and its board.
-struct Watched {
-    server: ServerProcess,
+pub(crate) struct Watched {
+    pub(crate) server: ServerProcess,
     board: Scoreboard,
     file: PathBuf,
 }
 
 impl Watched {
     #[track_caller]
-    fn start(variant: &'static Variant, sight: &str) -> Watched {
+    pub(crate) fn start(variant: &'static Variant, sight: &str) -> Watched {
         Watched::start_with(variant, sight, "")
     }
 
     #[track_caller]
-    fn start_with(variant: &'static Variant, sight: &str, limits: &str) -> Watched {
+    pub(crate) fn start_with(variant: &'static Variant, sight: &str, limits: &str) -> Watched {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("tenfold-sight-{}-{number}", std::process::id()));
@@ -73,7 +72,7 @@ impl Watched {
 
     /// What the status listener answers, which may still be about to listen.
     #[track_caller]
-    fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         let socket = self.file.with_extension("status");
         let bytes = wait_until("the status listener answers", || {
             let mut stream = UnixStream::connect(&socket).ok()?;
@@ -88,7 +87,7 @@ impl Watched {
     }
 
     #[track_caller]
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let body = self.page("/status");
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}"))
     }
@@ -115,7 +114,7 @@ impl Watched {
 
     /// The request in flight for that path, once `is_it` says so.
     #[track_caller]
-    fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
+    pub(crate) fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
         wait_until("the request is seen in flight", || {
             let mut all = self.board.slots().iter().flat_map(|slot| slot.in_flight());
             all.find(|reading| reading.path == path && is_it(reading))
@@ -236,32 +235,6 @@ fn connections_that_the_kernel_turned_away_are_counted(variant: &'static Variant
     let metrics = watched.page("/metrics");
     let shown = metrics.lines().find_map(|line| line.strip_prefix("tenfold_accept_overflows_total "));
     assert!(shown.and_then(|count| count.parse().ok()) >= Some(count(&status)), "{metrics}");
-}
-
-fn refusals_and_time_outs_are_counted_by_reason(variant: &'static Variant) {
-    let watched =
-        Watched::start_with(variant, "on", "address_requests_per_sec = 1\naddress_requests_burst = 3");
-    let running = Held::begin(&watched.server, "/narrow/hold");
-    watched.server.client().get("/narrow/hasty").expect(503);
-    running.release();
-    watched.server.client().get("/slow-limit").expect(504);
-    wait_until("the stock of this address is used up", || {
-        (watched.server.client().get("/hello").status == 429).then_some(())
-    });
-    let count =
-        |kind: &str, reason: &str| watched.status()["counters"][format!("{kind}_by")][reason].as_u64();
-    for (kind, reason) in [("rejections", "wait"), ("rejections", "address"), ("timeouts", "request")] {
-        wait_until("it is counted", || (count(kind, reason) == Some(1)).then_some(()));
-    }
-    assert_eq!(count("rejections", "memory"), Some(0));
-    let metrics = watched.page("/metrics");
-    for sample in
-        ["tenfold_rejections_total{reason=\"address\"} 1", "tenfold_timeouts_total{phase=\"request\"} 1"]
-    {
-        assert!(metrics.lines().any(|line| line == sample), "no {sample} in {metrics}");
-    }
-    let text = watched.page("/status.txt");
-    assert!(text.contains("shed 2 (address 1, wait 1) · timed out 1 (request 1)"), "{text}");
 }
 
 fn a_request_in_flight_shows_what_it_waits_for(variant: &'static Variant) {

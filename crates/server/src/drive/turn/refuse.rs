@@ -22,6 +22,7 @@ impl Turn<'_> {
             _ => (Shed::Wait, "no place became free in time"),
         };
         tracing::debug!(lane = lane.name, ?refusal, "overflow");
+        gate.count_refusal();
         self.shed(why, reason, gate.retry_after())
     }
 
