@@ -14,15 +14,13 @@ use crate::drive::ahead::{Ahead, Standing};
 use crate::drive::{deadline, sight};
 use crate::error::Error;
 use crate::guard::addresses::TooMany;
-use crate::guard::memory::Charge;
+use crate::guard::memory::{self, Charge};
 use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::router::Found;
 
 /// When a client may come again that was refused for a reason that has no time.
 const SOON: Duration = Duration::from_secs(1);
-/// What a body of unknown length is expected to take.
-const CHUNKED_BYTES: u64 = 64 << 10;
 
 impl Turn<'_> {
     /// Has the request answered by its handler, in its lane, or refused.
@@ -102,6 +100,7 @@ impl Turn<'_> {
     ) -> io::Result<Outcome> {
         let uploads = match (standing, &lane.uploads) {
             (Standing::Stalled, _) => return self.stalled(),
+            (Standing::NoRoom, _) => return self.no_room(),
             (Standing::Coming, Some(uploads)) => uploads,
             _ => return self.in_place(lane, gate, found),
         };
@@ -160,7 +159,7 @@ impl Turn<'_> {
         match self.view.framing() {
             Framing::None => 0,
             Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => CHUNKED_BYTES,
+            Framing::Chunked | Framing::UntilClose => memory::AHEAD_BYTES,
         }
     }
 }

@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode, header};
 use tenfold_scoreboard::{self as scoreboard, Phase, Shed};
 
 use super::{Outcome, Turn};
+use crate::body::BodyReadError;
 use crate::drive::intake::Intake;
 use crate::error::Error;
 use crate::lane::OpenLane;
@@ -43,11 +44,22 @@ impl Turn<'_> {
         self.finish_unread(response)
     }
 
+    /// Answers a request whose body found no room in the worker's budget. What is still on its way is no request.
+    pub(super) fn no_room(&mut self) -> io::Result<Outcome> {
+        scoreboard::current().rejections.add(Shed::Memory);
+        tracing::debug!(peer = %self.conn.peer, "a body finds no room in the buffers' budget");
+        self.give_up_body(BodyReadError::NoRoom.into())
+    }
+
     /// Answers a request whose body came too slowly to be waited for. What is still on its way is no request.
     pub(super) fn stalled(&mut self) -> io::Result<Outcome> {
         scoreboard::current().timeouts.add(Phase::Body);
         tracing::debug!(peer = %self.conn.peer, "a body came too slowly");
-        let error = Error::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly").logged();
+        self.give_up_body(Error::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))
+    }
+
+    fn give_up_body(&mut self, error: Error) -> io::Result<Outcome> {
+        let error = error.logged();
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
         let started = self.conn.service.access_log.is_on().then(Instant::now);
         self.finish(Intake::given_up(self.conn), &mut response, false, (started, "(refused)"))
