@@ -49,6 +49,8 @@ pub struct Account {
     child: AtomicU8,
     /// 1 while its stages are not timed one by one.
     rough: AtomicU8,
+    /// 1 where `id` is the present request's: most have none, and then nothing is written there.
+    has_id: AtomicU8,
     /// What part of the last finely timed request that did not wait went to each of [`DIVIDED`], in 255ths.
     shares: [AtomicU8; DIVIDED.len()],
     /// Requests before the present one whose answers will go out together with its own.
@@ -65,6 +67,7 @@ pub struct Account {
     what: Text<4>,
     method: Text<1>,
     path: Text<8>,
+    id: Text<5>,
 }
 
 /// The name of what is waited for: 32 bytes at most, a longer one is cut.
@@ -98,6 +101,7 @@ impl Account {
             waiting: AtomicU8::new(0),
             child: AtomicU8::new(0),
             rough: AtomicU8::new(0),
+            has_id: AtomicU8::new(0),
             shares: [const { AtomicU8::new(0) }; DIVIDED.len()],
             joined: AtomicU16::new(0),
             causes: AtomicU32::new(0),
@@ -109,6 +113,7 @@ impl Account {
             what: Text::new(),
             method: Text::new(),
             path: Text::new(),
+            id: Text::new(),
         }
     }
 
@@ -127,6 +132,7 @@ impl Account {
             self.spent[Stage::Queue as usize].store(since.saturating_sub(arrived), Relaxed);
             self.since.store(since, Relaxed);
             self.stage.store(stage as u8, Relaxed);
+            self.has_id.store(0, Relaxed);
             self.method.set(method);
             self.path.set(path);
         });
@@ -142,8 +148,17 @@ impl Account {
     #[inline]
     pub fn label(&self, method: &str, path: &str) {
         self.write(|| {
+            self.has_id.store(0, Relaxed);
             self.method.set(method);
             self.path.set(path);
+        });
+    }
+
+    /// The id of the request that was labelled last; 40 bytes of it are kept, which is room for a UUID.
+    pub fn set_id(&self, id: &str) {
+        self.write(|| {
+            self.id.set(id);
+            self.has_id.store(1, Relaxed);
         });
     }
 
@@ -194,6 +209,7 @@ impl Account {
             self.spent.iter().zip(handed.spent).for_each(|(sum, ns)| sum.store(ns, Relaxed));
             self.waited[Cause::Client as usize].store(handed.client, Relaxed);
             self.causes.store(u32::from(handed.client > 0) << Cause::Client as u8, Relaxed);
+            self.has_id.store(0, Relaxed);
             self.method.set_words(&[0]);
             self.path.set_words(&[0; 8]);
         });
@@ -296,6 +312,7 @@ impl Account {
                 what: self.what.words(),
                 method: self.method.words(),
                 path: self.path.words(),
+                id: if self.has_id.load(Relaxed) == 0 { [0; 5] } else { self.id.words() },
             });
             fence(Acquire);
             if self.version.load(Relaxed) == version {

@@ -34,6 +34,8 @@ mod slot;
 
 mod counter;
 mod histogram;
+mod lane;
+mod reason;
 mod rooms;
 mod stage;
 mod times;
@@ -52,6 +54,8 @@ pub use board::{Error, SLOTS_MAX, Scoreboard};
 pub use claim::Claim;
 pub use counter::{Counter, Gauge};
 pub use histogram::{BUCKETS, Histogram, HistogramReading};
+pub use lane::{LANES_PER_SLOT, LaneCounters};
+pub use reason::{Counters, Phase, Reason, Shed};
 pub use rooms::{MessageStage, RoomCounters};
 pub use slot::{ACCOUNTS_PER_SLOT, Slot, State};
 pub use stage::{Cause, Stage};

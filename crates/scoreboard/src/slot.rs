@@ -12,6 +12,7 @@
 //!   offset 320   hand-over     written by a handler process, read by its front process
 //!   offset 384   times         what finished requests have spent, written at their ends
 //!   then         rooms         written by who gives messages their places, and by who delivers them
+//!   then         lanes         written by whoever enters and leaves them
 //!   then         accounts      one for each request in flight
 //! ```
 //!
@@ -28,7 +29,9 @@ use std::{
 
 use crate::account::{Account, AccountReading};
 use crate::counter::{Counter, Gauge};
+use crate::lane::{LANES_PER_SLOT, LaneCounters};
 use crate::now_ns;
+use crate::reason::{Counters, Phase, Shed};
 use crate::rooms::RoomCounters;
 use crate::times::Times;
 
@@ -79,12 +82,12 @@ pub struct Slot {
     _rare: Line,
     /// Requests that could not be parsed or broke a limit.
     pub bad_requests: Counter,
-    /// Requests that a lane answered with 503 because it was full.
-    pub rejections: Counter,
+    /// Requests, connections and datagrams that were refused although nothing was wrong with them.
+    pub rejections: Counters<Shed, 6>,
     /// Handlers that panicked.
     pub panics: Counter,
     /// Connections or requests ended by a time-out.
-    pub timeouts: Counter,
+    pub timeouts: Counters<Phase, 4>,
     /// Times the watchdog found a loop held for too long.
     pub loop_holds: Counter,
 
@@ -103,6 +106,8 @@ pub struct Slot {
     _rooms: Line,
     /// What the process does for rooms.
     pub rooms: RoomCounters,
+
+    lanes: [LaneCounters; LANES_PER_SLOT],
     /// Those behind were never used, and take no memory while nobody looks at them.
     accounts_used: AtomicU32,
     accounts: [Account; ACCOUNTS_PER_SLOT],
@@ -155,9 +160,9 @@ impl Slot {
             responses_5xx: Counter::new(),
             _rare: Line,
             bad_requests: Counter::new(),
-            rejections: Counter::new(),
+            rejections: Counters::new(),
             panics: Counter::new(),
-            timeouts: Counter::new(),
+            timeouts: Counters::new(),
             loop_holds: Counter::new(),
             _hand_over: Line,
             answer_started: AtomicU32::new(0),
@@ -165,6 +170,7 @@ impl Slot {
             times: Times::new(),
             _rooms: Line,
             rooms: RoomCounters::new(),
+            lanes: [const { LaneCounters::new() }; LANES_PER_SLOT],
             accounts_used: AtomicU32::new(0),
             accounts: [const { Account::new() }; ACCOUNTS_PER_SLOT],
         }
@@ -280,6 +286,18 @@ impl Slot {
         Some(account)
     }
 
+    /// The place of a lane, for the process that has it. A later worker of the slot finds the same one, so that its counter
+    /// runs on. `None` beyond [`LANES_PER_SLOT`]. Asked for by one thread, before the worker is ready.
+    pub fn lane(&self, name: &str, uploads: bool) -> Option<&LaneCounters> {
+        self.lanes.iter().find(|lane| lane.take(name, uploads))
+    }
+
+    /// All lanes that workers of this slot have had.
+    pub fn lanes(&self) -> impl Iterator<Item = &LaneCounters> {
+        // They are taken in order.
+        self.lanes.iter().take_while(|lane| !lane.name().is_empty())
+    }
+
     fn used_accounts(&self) -> &[Account] {
         let used = self.accounts_used.load(Relaxed) as usize;
         &self.accounts[..used.min(ACCOUNTS_PER_SLOT)]
@@ -298,6 +316,7 @@ impl Slot {
         self.has_share.set(0);
         self.fibers_in_use.set(0);
         self.rooms.reset_gauges();
+        self.lanes().for_each(LaneCounters::reset_gauges);
     }
 }
 
@@ -348,6 +367,23 @@ mod tests {
         assert_eq!((slot.pid(), slot.state(), slot.starts()), (11, State::Starting, 2));
         assert_eq!(slot.requests.get(), 5);
         assert!(slot.started_at_unix_ms() > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn a_lane_has_one_place_for_all_workers_of_its_slot() {
+        let slot = Slot::new();
+        assert_eq!(slot.lanes().count(), 0);
+        slot.occupy(10, 1);
+        let lane = slot.lane("reports", false).expect("the first");
+        lane.at_once_max.set(4);
+        lane.shed.add(2);
+        slot.lane("reports", true).expect("another door").shed.add(1);
+        slot.occupy(11, 1);
+        slot.lane("pages", false).expect("a third");
+        let again = slot.lane("reports", false).expect("the same");
+        assert_eq!((again.is_open(), again.shed.get(), slot.lanes().count()), (false, 2, 3));
+        let more = (0..).take_while(|number| slot.lane(&number.to_string(), false).is_some()).count();
+        assert_eq!(more, LANES_PER_SLOT - 3);
     }
 
     #[test]

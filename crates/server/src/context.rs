@@ -8,6 +8,7 @@ pub(crate) mod testing;
 use std::fmt;
 
 use tenfold_http::h1::HeadView;
+use tenfold_runtime::account;
 
 use crate::body::Body;
 use crate::error::Rejection;
@@ -107,17 +108,23 @@ impl<'a> Context<'a> {
     /// The request's id, the client's or a new one; from then on it is sent with the response.
     pub fn request_id(&mut self) -> &RequestId {
         let head = self.head;
-        self.request_id.get_or_insert_with(|| RequestId::of(head).unwrap_or_else(RequestId::generate))
+        self.request_id.get_or_insert_with(|| {
+            RequestId::of(head).unwrap_or_else(|| {
+                let id = RequestId::generate();
+                // That of the client is in sight since the head was parsed.
+                if let Some(account) = account::current() {
+                    account.set_id(id.as_str());
+                }
+                id
+            })
+        })
     }
 
-    /// The id to send with the response: `always`, when the client has sent one, or when somebody has asked for it.
+    /// The id to send with the response: when the client has sent one, or when somebody has asked for it.
     #[inline]
-    pub(crate) fn request_id_to_send(&mut self, always: bool) -> Option<&RequestId> {
+    pub(crate) fn request_id_to_send(&mut self) -> Option<&RequestId> {
         if self.request_id.is_none() {
             self.request_id = RequestId::of(self.head);
-        }
-        if always {
-            return Some(self.request_id());
         }
         self.request_id.as_ref()
     }

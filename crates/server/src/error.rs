@@ -261,6 +261,7 @@ fn decide_body(error: &BodyReadError) -> (StatusCode, Cow<'static, str>) {
         BodyReadError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
         BodyReadError::Malformed(error) => error.status(),
         BodyReadError::Stalled => StatusCode::REQUEST_TIMEOUT,
+        BodyReadError::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
         BodyReadError::ClientGone => client_gone(),
         BodyReadError::Busy | BodyReadError::Finished => {
             return (StatusCode::INTERNAL_SERVER_ERROR, INTERNAL.into());

@@ -29,6 +29,7 @@ fn every_error_has_the_status_of_the_table() {
         (BodyReadError::Malformed(BodyError::TooLarge).into(), 413),
         (BodyReadError::Malformed(BodyError::InvalidChunkSize).into(), 400),
         (BodyReadError::Stalled.into(), 408),
+        (BodyReadError::NoRoom.into(), 503),
         (BodyReadError::ClientGone.into(), 499),
         (BodyReadError::Busy.into(), 500),
         (BodyReadError::Finished.into(), 500),

@@ -9,6 +9,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tenfold_scoreboard as scoreboard;
+
 use crate::lane::codel::CodelConfig;
 use crate::lane::crew::Crew;
 use crate::lane::gate::{Gate, GateConfig};
@@ -246,20 +248,21 @@ impl OpenLane {
             GradientConfig { min: min.min(max), max }
         });
         let at_once = at_once.or(adaptive.map(|config| config.max));
-        let gate = |at_once, adaptive| {
-            Gate::new(GateConfig {
+        let door = |at_once, adaptive, is_for_uploads| {
+            let config = GateConfig {
                 at_once,
                 queue_max: lane.queue,
                 wait_max: lane.wait,
                 codel: CodelConfig { target: lane.target, interval: lane.interval },
                 adaptive,
-            })
+            };
+            Gate::new(config, scoreboard::current().lane(name, is_for_uploads))
         };
+        let gate = at_once.map(|at_once| door(at_once, adaptive, false));
         let uploads = at_once.and_then(|at_once| {
             let uploads = lane.uploads.unwrap_or(at_once.div_ceil(2));
-            (uploads < at_once).then(|| gate(uploads, None))
+            (uploads < at_once).then(|| door(uploads, None, true))
         });
-        let gate = at_once.map(|at_once| gate(at_once, adaptive));
         let (timeout, overrun) = (lane.timeout, lane.overrun);
         Ok(OpenLane { name: name.into(), placement, gate, uploads, pool, crew, timeout, overrun })
     }

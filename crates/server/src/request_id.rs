@@ -38,10 +38,14 @@ impl RequestId {
 
     /// The id that the client has sent, if it is sane. Anything else would be a way to write into our logs.
     pub fn of(head: HeadView<'_>) -> Option<RequestId> {
+        RequestId::text_of(head).map(|text| RequestId(text.into()))
+    }
+
+    /// The same, where it stands.
+    pub(crate) fn text_of<'a>(head: HeadView<'a>) -> Option<&'a str> {
         let value = head.header(X_REQUEST_ID.as_str())?;
         let sane = !value.is_empty() && value.len() <= BYTES_MAX && value.iter().all(u8::is_ascii_graphic);
-        let text = std::str::from_utf8(value).ok()?;
-        sane.then(|| RequestId(text.into()))
+        std::str::from_utf8(value).ok().filter(|_| sane)
     }
 
     /// Its text.

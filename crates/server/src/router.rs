@@ -130,6 +130,10 @@ impl Router {
     #[inline]
     pub(crate) fn answer_into(&self, cx: &mut Context<'_>, slot: &mut Option<Response>) {
         let route = cx.route();
+        if self.request_ids {
+            // So that it is in sight, and in the logs of the handler, from the beginning.
+            cx.request_id();
+        }
         if let Err(panicked) = call_handler_into(route.handler(), cx, slot) {
             *slot = Some(panicked.into_response());
         }
@@ -137,7 +141,7 @@ impl Router {
         if response.extensions().get::<Failure>().is_some() {
             *response = self.render(std::mem::take(response), Some(cx.head()), route.pattern());
         }
-        if let Some(id) = cx.request_id_to_send(self.request_ids) {
+        if let Some(id) = cx.request_id_to_send() {
             let value = id.header_value();
             response.headers_mut().insert(X_REQUEST_ID, value);
         }

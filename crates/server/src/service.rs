@@ -193,8 +193,9 @@ impl Service {
     pub(crate) fn obey(&self, order: Order, reporter: &Reporter) -> bool {
         match order {
             Order::Graceful => {
-                title::state("draining");
                 self.stop.say();
+                // Whoever reads the title may rely on it.
+                title::state("draining");
                 self.companions.stop();
             }
             Order::Fast => {

@@ -5,6 +5,7 @@
 //! `listener` describes, and, as far as text is concerned, in `tenfold top`.
 
 pub(crate) mod advice;
+mod lanes;
 pub(crate) mod listener;
 pub(crate) mod metrics;
 pub(crate) mod overflows;
@@ -13,5 +14,6 @@ mod rooms;
 mod text;
 pub(crate) mod title;
 
+pub use lanes::lanes;
 pub use rooms::rooms;
 pub use text::{age, aligned, milliseconds, plain, queues, text};

@@ -288,6 +288,8 @@ impl Crew {
     fn take_signal(&mut self, signal: Signal) {
         match signal {
             Signal::TERM | Signal::QUIT if self.stop == Stop::No => self.stop_gracefully(),
+            // Somebody has pressed ^C, and can do it again.
+            Signal::INT if self.stop == Stop::No && std::io::stdin().is_terminal() => self.stop_gracefully(),
             Signal::TERM | Signal::QUIT | Signal::INT => self.stop_fast(),
             // SIGCHLD only wakes the loop: signals of one kind merge, so
             // the number that arrives says nothing (signal(7)).

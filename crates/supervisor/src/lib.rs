@@ -49,6 +49,7 @@ mod order;
 mod report;
 mod worker;
 
+mod accept_queue;
 mod activation;
 mod listener;
 mod listeners;

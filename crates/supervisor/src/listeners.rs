@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fd::AsFd;
 
 use crate::{
+    accept_queue::accept_queue,
     error::Error,
     listener::{Bound, ListenSpec, Listener},
-    sys,
     takeover::Passed,
 };
 
@@ -141,12 +141,12 @@ impl ListenerSet {
         addresses
     }
 
-    /// The queue of each TCP socket: its address, connections that nobody has accepted yet, and how many those may be. With
+    /// The queue of each socket that accepts: its address, connections that nobody has accepted yet, and how many those may be. With
     /// SO_REUSEPORT an address has several.
     pub(crate) fn queues(&self) -> Vec<(String, u32, u32)> {
         let inner = self.lock();
         let queue = |kept: &Kept| {
-            let (waiting, most) = sys::accept_queue(kept.bound.listener().as_fd())?;
+            let (waiting, most) = accept_queue(kept.bound.listener())?;
             Some((kept.bound.address().to_owned(), waiting, most))
         };
         inner.kept.iter().filter_map(queue).collect()

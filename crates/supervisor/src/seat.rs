@@ -39,6 +39,8 @@ pub(crate) struct Seat {
     pub(crate) restarts: BTreeMap<&'static str, u32>,
     /// Why the last process could not start, in its own words.
     pub(crate) last_failure: Option<String>,
+    /// How the last one ended that died early, with what it has said.
+    pub(crate) last_death: Option<String>,
     /// No replacement for recycling is started before.
     pub(crate) recycle_not_before: Option<Instant>,
     /// Since when its process has nothing to do, for spawning on demand; with the connections it had accepted then.
@@ -83,6 +85,7 @@ impl Seat {
             failed_starts: 0,
             restarts: BTreeMap::new(),
             last_failure: None,
+            last_death: None,
             recycle_not_before: None,
             idle_since: None,
         }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
-use tenfold_testkit::{Client, ServerProcess, WsClient, wait_until};
+use tenfold_testkit::{Case, Client, ServerProcess, WsClient, wait_until};
 
 use crate::fixture::FIXTURE;
 
-/// All models; the serial one has a worker for each of its clients.
+/// All models; the serial one, which comes first, has a worker for each of its clients.
 pub(crate) const MODELS: [&str; 8] =
     ["serial", "thread", "pool", "event", "event-pool", "event-worker", "fiber", "steal"];
 
@@ -106,6 +106,11 @@ impl Controlled {
 }
 
 /// One case for each model.
-pub(crate) fn in_all_models(name: &str, run: fn(&str)) -> Vec<tenfold_testkit::Case> {
-    MODELS.map(|model| tenfold_testkit::Case::new(format!("{model}::{name}"), move || run(model))).into()
+pub(crate) fn in_all_models(name: &str, run: fn(&str)) -> Vec<Case> {
+    MODELS.map(|model| Case::new(format!("{model}::{name}"), move || run(model))).into()
+}
+
+/// One case for each model whose workers have more than one connection.
+pub(crate) fn in_models_of_many(name: &str, run: fn(&str)) -> Vec<Case> {
+    in_all_models(name, run).split_off(1)
 }

@@ -9,7 +9,7 @@ use tenfold_http::websocket::Event;
 use tenfold_testkit::{Case, Exit, Signal, WsClient, descendants, is_frozen, signal_process, wait_until};
 
 use crate::recovery::Heard;
-use crate::site::{Controlled, Site, in_all_models};
+use crate::site::{Controlled, Site, in_all_models, in_models_of_many};
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = in_all_models("a_stop_tells_every_client_to_come_again", stop);
@@ -18,7 +18,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(Case::new("a_reload_loses_no_message", reload));
     cases.push(Case::new("scaling_down_loses_no_message", scale));
     cases.push(Case::new("recycling_loses_no_message", recycle));
-    cases.push(Case::new("the_word_is_spread_over_a_window", spread));
+    cases.extend(in_models_of_many("the_word_is_spread_over_a_window", spread));
     cases
 }
 
@@ -234,8 +234,9 @@ fn master(site: &Site) -> Option<u32> {
     status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
 }
 
-fn spread() {
-    let site = Site::with("model = 'fiber'\nworkers = 1\ngraceful_timeout_secs = 4.0");
+/// Each worker spreads over its own connections, which models hold in different ways.
+fn spread(model: &str) {
+    let site = Site::start(model, "graceful_timeout_secs = 4.0");
     let mut clients: Vec<WsClient> = (0..20).map(|_| site.open("/rests")).collect();
     for client in &mut clients {
         client.send("ready");

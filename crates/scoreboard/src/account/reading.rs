@@ -14,6 +14,7 @@ pub(super) struct Raw {
     pub(super) what: [u64; 4],
     pub(super) method: [u64; 1],
     pub(super) path: [u64; 8],
+    pub(super) id: [u64; 5],
 }
 
 /// What a request waits for that waits for its own fibers or threads is what those wait for.
@@ -29,6 +30,8 @@ pub struct AccountReading {
     pub method: String,
     /// At most 64 bytes.
     pub path: String,
+    /// At most 40 bytes; empty where the request has none, or none yet.
+    pub id: String,
     /// When it arrived, by [`crate::now_ns`].
     pub arrived_ns: u64,
     /// Where it is.
@@ -54,6 +57,7 @@ impl From<Raw> for AccountReading {
         Self {
             method: unpack(&raw.method),
             path: unpack(&raw.path),
+            id: unpack(&raw.id),
             arrived_ns: raw.arrived,
             stage,
             cause,

@@ -23,6 +23,9 @@ pub enum BodyReadError {
     /// It came too slowly or not at all; 408.
     #[error("the body did not arrive in time")]
     Stalled,
+    /// The worker's budget for buffers (`limits.buffers_bytes_max`) has no room for what else comes of it; 503.
+    #[error("no memory for the rest of the body")]
+    NoRoom,
     /// The client has closed the connection.
     #[error("the client is gone")]
     ClientGone,
@@ -57,6 +60,7 @@ impl From<BodyReadError> for io::Error {
             BodyReadError::Malformed(BodyError::Truncated) => Some(io::ErrorKind::UnexpectedEof),
             BodyReadError::Malformed(_) => Some(io::ErrorKind::InvalidData),
             BodyReadError::Stalled => Some(io::ErrorKind::TimedOut),
+            BodyReadError::NoRoom => Some(io::ErrorKind::OutOfMemory),
             BodyReadError::ClientGone => Some(io::ErrorKind::ConnectionAborted),
             BodyReadError::Busy => Some(io::ErrorKind::ResourceBusy),
             BodyReadError::Finished => Some(io::ErrorKind::BrokenPipe),

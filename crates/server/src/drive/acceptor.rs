@@ -88,7 +88,7 @@ pub(crate) fn admit(
         match addresses.connect(address.ip()) {
             Ok(place) => counted = place,
             Err(()) => {
-                tenfold_scoreboard::current().rejections.add(1);
+                tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Address);
                 let _ = stream.try_write(TOO_MANY);
                 return None;
             }

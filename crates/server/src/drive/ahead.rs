@@ -17,6 +17,7 @@ use crate::drive::connection::Connection;
 use crate::drive::read_pace::ReadPace;
 use crate::drive::sight::within;
 use crate::drive::workspace::ReadBuffer;
+use crate::guard::memory;
 
 /// How far a body has come before its request asks for a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +28,8 @@ pub(crate) enum Standing {
     Coming,
     /// It came too slowly.
     Stalled,
+    /// The worker's budget for buffers has no room for the rest of it.
+    NoRoom,
 }
 
 /// A body as it is received, framing and all: whoever reads it later decodes it again.
@@ -73,6 +76,10 @@ impl Ahead {
                 Ok(count) => {
                     self.received.commit(count);
                     pace.note(count);
+                    let is_long = self.received.len() as u64 > memory::AHEAD_BYTES;
+                    if is_long && !memory::fits(conn.service.bounds.buffers_bytes_max) {
+                        return Ok(Standing::NoRoom);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => return Ok(Standing::Stalled),
                 Err(error) => return Err(error),

@@ -89,7 +89,7 @@ fn start_fiber(conn: Box<Connection>, work: Box<Workspace>) {
 
 /// Answers 503 where there is not even a fiber to answer on; the caller drops the connection.
 pub(crate) fn turn_away(conn: &Connection, error: &RuntimeError) {
-    tenfold_scoreboard::current().rejections.add(1);
+    tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Resources);
     tracing::warn!(%error, "no fiber for a request");
     let _ = conn.stream.try_write(NO_ROOM);
 }

@@ -106,7 +106,7 @@ fn serve_all(
                         work.sight.parse_on(account);
                     }
                     Err(error) if error.kind() == io::ErrorKind::TimedOut => {
-                        scoreboard::current().timeouts.add(1);
+                        scoreboard::current().timeouts.add(scoreboard::Phase::Head);
                         return refuse(conn, work, StatusCode::REQUEST_TIMEOUT, "the head took too long");
                     }
                     Err(_) => return Next::Close,
@@ -231,7 +231,7 @@ fn flush_last(conn: &Connection, work: &mut Workspace) -> Next {
 /// The client is gone, or takes no answer, or the answer's body failed: closing tells the client that it is not whole.
 fn broken_off(conn: &Connection, error: &io::Error) -> Next {
     if error.kind() == io::ErrorKind::TimedOut {
-        scoreboard::current().timeouts.add(1);
+        scoreboard::current().timeouts.add(scoreboard::Phase::Answer);
     }
     tracing::debug!(peer = %conn.peer, %error, "the answer broke off");
     Next::Close

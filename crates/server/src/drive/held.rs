@@ -250,7 +250,7 @@ impl Dormant for Home {
         };
         let Ok(stack) = reserve() else {
             // Dropped, and so closed: the peer comes again.
-            tenfold_scoreboard::current().rejections.add(1);
+            tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Resources);
             return;
         };
         stack.spawn("held connection", move || {

@@ -17,6 +17,7 @@ use crate::drive::intake::Leftover;
 use crate::drive::read_pace::ReadPace;
 use crate::drive::sight::within;
 use crate::drive::workspace::ReadBuffer;
+use crate::guard::memory::Charge;
 use crate::limits::Bounds;
 
 /// Reads a body as its reader asks for it: what nobody asks for stays in the kernel, and slows the client down.
@@ -33,6 +34,10 @@ pub(crate) struct BodyInlet {
     /// The client waits for a 100 before it sends.
     pub(crate) owes_continue: bool,
     pace: ReadPace,
+    /// Bytes that have come in all, and their part of the worker's budget: who reads them may keep them.
+    arrived: u64,
+    charge: Charge,
+    buffers_bytes_max: u64,
     /// Longest wait for the client to take a `100 Continue`.
     write_stall: Duration,
     /// The body broke: there is no next request on this connection.
@@ -60,6 +65,9 @@ impl BodyInlet {
             ready: 0..0,
             decoded: 0,
             pace: ReadPace::start(bounds),
+            arrived: received.len() as u64,
+            charge: Charge::default(),
+            buffers_bytes_max: bounds.buffers_bytes_max,
             write_stall: bounds.write_stall,
             broken: false,
         }
@@ -118,11 +126,16 @@ impl BodyInlet {
             }
             Ok(count) => {
                 self.pace.note(count);
-                Ok(count)
+                self.arrived += count as u64;
+                if self.charge.arrived(self.arrived, self.buffers_bytes_max) {
+                    return Ok(count);
+                }
+                tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Memory);
+                Err(self.fail(BodyReadError::NoRoom.into()))
             }
             // Only the client's own slowness is a 408; the request's deadline stays what it is, a 504.
             Err(error) if error.kind() == io::ErrorKind::TimedOut && Instant::now() >= limit => {
-                tenfold_scoreboard::current().timeouts.add(1);
+                tenfold_scoreboard::current().timeouts.add(tenfold_scoreboard::Phase::Body);
                 Err(self.fail(BodyReadError::Stalled.into()))
             }
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(self.fail(error)),

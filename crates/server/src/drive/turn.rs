@@ -24,6 +24,7 @@ use crate::error::Error;
 use crate::lane::OpenLane;
 use crate::lane::crew::{Crew, Passed};
 use crate::lane::gate::Gate;
+use crate::request_id::RequestId;
 use crate::respond::Response;
 use crate::router::Found;
 use crate::upgrade::{self, TakeOver};
@@ -71,6 +72,9 @@ pub(crate) fn take(
         && let Some(account) = account
     {
         account.add_before(Stage::Queue, before.as_nanos() as u64);
+    }
+    if let Some((account, id)) = account.zip(RequestId::text_of(view)) {
+        account.set_id(id);
     }
     let deadline = deadline_of(conn, &found, before);
     let mut turn = Turn {
@@ -170,6 +174,9 @@ impl Turn<'_> {
                 if let Some(account) = account {
                     account.take_over(&handed);
                     account.label(self.request.0, self.request.1);
+                    if let Some(id) = RequestId::text_of(self.view) {
+                        account.set_id(id);
+                    }
                 }
                 tracing::warn!(lane = lane.name, %error, "a handler process has died over a request");
                 self.output.clear();

@@ -33,7 +33,7 @@ static TOLD: Mutex<Told> = Mutex::new(Told { lines: Vec::new(), left_out: 0 });
 /// A request has ended that was past its soft deadline.
 #[cold]
 pub(crate) fn tell(entry: InFlight, expiry: Option<Box<Expiry>>) {
-    tenfold_scoreboard::current().timeouts.add(1);
+    tenfold_scoreboard::current().timeouts.add(tenfold_scoreboard::Phase::Request);
     let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
     if told.lines.len() >= LINES_MAX {
         told.left_out += 1;

@@ -2,12 +2,15 @@
 //!
 //! The line is bounded by count, and by time in two ways: nobody waits who would wait too long, and while the lane is
 //! overloaded nobody waits for more than a short time (`codel.rs`). How many are inside is fixed, or found (`gradient.rs`).
+//!
+//! How full it is stands on the scoreboard, kept up under the same lock: a few plain stores.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tenfold_runtime::park::{self, Unparked, Waiter};
+use tenfold_scoreboard::{LaneCounters, now_ns};
 
 use super::codel::{Codel, CodelConfig};
 use super::gradient::{Gradient, GradientConfig};
@@ -31,6 +34,8 @@ pub(crate) struct Gate {
     queue_max: usize,
     wait_max: Duration,
     adaptive: bool,
+    /// What others see of it.
+    shown: Option<&'static LaneCounters>,
     inside: Mutex<Inside>,
 }
 
@@ -53,6 +58,8 @@ struct Inside {
 struct Waiting {
     ticket: u64,
     since: Instant,
+    /// The same by the scoreboard's clock.
+    since_ns: u64,
     priority: Priority,
     waiter: Waiter,
 }
@@ -82,9 +89,15 @@ pub(crate) struct Place<'a> {
 }
 
 impl Gate {
-    pub(crate) fn new(config: GateConfig) -> Gate {
+    /// `shown` is where others see how full it is, if there is room for that.
+    pub(crate) fn new(config: GateConfig, shown: Option<&'static LaneCounters>) -> Gate {
         let gradient = config.adaptive.map(Gradient::new);
-        Gate {
+        if let Some(shown) = shown {
+            shown.queue_max.set(bound(config.queue_max));
+            shown.at_once_max.set(bound(config.adaptive.map_or(config.at_once, |found| found.max)));
+        }
+        let gate = Gate {
+            shown,
             queue_max: config.queue_max,
             wait_max: config.wait_max,
             adaptive: gradient.is_some(),
@@ -98,6 +111,26 @@ impl Gate {
                 codel: Codel::new(config.codel),
                 gradient,
             }),
+        };
+        gate.show(&gate.lock());
+        gate
+    }
+
+    /// Keeps up what others see.
+    #[inline]
+    fn show(&self, inside: &Inside) {
+        if let Some(shown) = self.shown {
+            shown.in_use.set(inside.running as u64);
+            shown.at_once.set(bound(inside.at_once));
+            shown.queued.set(inside.line.len() as u64);
+            shown.oldest_ns.set(inside.oldest_ns());
+        }
+    }
+
+    /// Somebody was refused here.
+    pub(crate) fn count_refusal(&self) {
+        if let Some(shown) = self.shown {
+            shown.shed.add(1);
         }
     }
 
@@ -128,6 +161,7 @@ impl Gate {
             let mut inside = self.lock();
             if inside.has_room(priority) {
                 inside.enter(priority);
+                self.show(&inside);
                 return Ok(());
             }
             if let Some(refusal) = self.refusal(&inside, priority) {
@@ -137,8 +171,10 @@ impl Gate {
             inside.next_ticket += 1;
             let now = Instant::now();
             let before = inside.ahead_of(priority);
-            let waiting = Waiting { ticket, since: now, priority, waiter: Waiter::current() };
+            let waiting =
+                Waiting { ticket, since: now, since_ns: now_ns(), priority, waiter: Waiter::current() };
             inside.line.insert(before, waiting);
+            self.show(&inside);
             (ticket, now)
         };
         before_waiting();
@@ -178,6 +214,7 @@ impl Gate {
                 Unparked::Cancelled => Refusal::Cancelled,
             };
             inside.line.retain(|waiting| waiting.ticket != ticket);
+            self.show(&inside);
             return Err(refusal);
         }
     }
@@ -191,11 +228,11 @@ impl Gate {
         inside.background -= usize::from(priority == Priority::Background);
         if inside.line.is_empty() {
             inside.codel.ran_empty();
-            return;
+            return self.show(&inside);
         }
         let now = Instant::now();
         // One comes in for the one who leaves; more or none when the limit has moved.
-        while let Some(Waiting { ticket, since, priority, waiter }) = inside.next() {
+        while let Some(Waiting { ticket, since, priority, waiter, .. }) = inside.next() {
             inside.enter(priority);
             inside.called.push(ticket);
             // Background waits for what the others leave, and that says nothing of an overload.
@@ -205,6 +242,7 @@ impl Gate {
             }
             waiter.wake();
         }
+        self.show(&inside);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {
@@ -226,6 +264,16 @@ impl Inside {
     /// How many of those who wait have their turns before one who comes now.
     fn ahead_of(&self, priority: Priority) -> usize {
         self.line.partition_point(|waiting| waiting.priority <= priority)
+    }
+
+    /// When the one came who waits longest; zero if nobody waits. In each class that is the first one.
+    fn oldest_ns(&self) -> u64 {
+        if self.line.is_empty() {
+            return 0;
+        }
+        let classes = [Priority::Critical, Priority::Normal].map(|priority| self.ahead_of(priority));
+        let firsts = [0].into_iter().chain(classes).filter_map(|at| self.line.get(at));
+        firsts.map(|waiting| waiting.since_ns).min().unwrap_or(0)
     }
 
     /// Whose turn it is. Who comes after one who may not have the place is of his class, or of a lower one.
@@ -251,6 +299,11 @@ impl Inside {
     }
 }
 
+/// As a gauge can show it, which `usize::MAX` is beyond.
+fn bound(requests: usize) -> u64 {
+    (requests as u64).min(i64::MAX as u64)
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.gate.leave(self.priority, self.since, self.deadline);
@@ -263,7 +316,7 @@ mod tests {
 
     fn gate(at_once: usize, queue_max: usize, wait_max: Duration) -> Gate {
         let codel = CodelConfig { target: Duration::from_millis(100), interval: Duration::from_secs(1) };
-        Gate::new(GateConfig { at_once, queue_max, wait_max, codel, adaptive: None })
+        Gate::new(GateConfig { at_once, queue_max, wait_max, codel, adaptive: None }, None)
     }
 
     #[test]
@@ -293,6 +346,38 @@ mod tests {
         assert!(
             gate.enter(Priority::Normal, None, || panic!("the one who gave up still holds its turn")).is_ok()
         );
+    }
+
+    #[test]
+    fn who_is_inside_and_who_waits_longest_is_shown() {
+        let shown: &LaneCounters = Box::leak(Box::default());
+        let codel = CodelConfig { target: Duration::from_millis(100), interval: Duration::from_secs(1) };
+        let (queue_max, wait_max) = (64, Duration::from_secs(60));
+        let adaptive = Some(GradientConfig { min: 1, max: 8 });
+        let gate = Gate::new(GateConfig { at_once: 64, queue_max, wait_max, codel, adaptive }, Some(shown));
+        let counts = || [&shown.in_use, &shown.at_once, &shown.at_once_max, &shown.queued].map(|it| it.get());
+        assert_eq!((counts(), shown.queue_max.get(), shown.oldest_ns.get()), ([0, 1, 8, 0], 64, 0));
+        let before = now_ns();
+        let first = gate.enter(Priority::Normal, None, || {}).unwrap();
+        std::thread::scope(|scope| {
+            let mut oldest = 0;
+            // Who comes later with a higher class goes first, and has not waited longest.
+            for (waiting, class) in
+                [Priority::Background, Priority::Normal, Priority::Critical].iter().enumerate()
+            {
+                let (lined_up, is_lined_up) = std::sync::mpsc::channel();
+                let gate = &gate;
+                scope.spawn(move || drop(gate.enter(*class, None, || lined_up.send(()).unwrap()).unwrap()));
+                is_lined_up.recv().unwrap();
+                assert_eq!(counts(), [1, 1, 8, waiting as u64 + 1]);
+                if waiting == 0 {
+                    oldest = shown.oldest_ns.get();
+                }
+                assert!(oldest >= before && shown.oldest_ns.get() == oldest);
+            }
+            drop(first);
+        });
+        assert_eq!((counts()[0], counts()[3], shown.oldest_ns.get()), (0, 0, 0));
     }
 
     /// Has requests of these classes wait behind one that runs, and tells in which order they got its place.

@@ -98,7 +98,7 @@ fn start(work: Work, alive: &Arc<AtomicUsize>, most: usize) {
     if let Err(error) = started {
         // The closure, and the connection in it, is gone: closing is all that is left.
         tracing::warn!(%error, "no thread for a connection");
-        tenfold_scoreboard::current().rejections.add(1);
+        tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Resources);
     }
 }
 

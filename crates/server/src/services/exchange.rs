@@ -98,7 +98,7 @@ fn serve_all(link: &mut Link, work: &mut Workspace, account: Option<&'static Acc
             }
             Err(error) => {
                 if error.kind() == io::ErrorKind::TimedOut {
-                    scoreboard::current().timeouts.add(1);
+                    scoreboard::current().timeouts.add(scoreboard::Phase::Head);
                     link.complain("a frame took too long");
                 }
                 return Next::Close;

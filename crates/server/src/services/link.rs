@@ -64,7 +64,11 @@ impl Link {
         if let (Some(addresses), Some(address)) = (&service.addresses, address) {
             // There is nothing to say that every protocol would understand.
             let place = addresses.connect(address.ip());
-            counted = place.inspect_err(|()| tenfold_scoreboard::current().rejections.add(1)).ok()?;
+            counted = place
+                .inspect_err(|()| {
+                    tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Address)
+                })
+                .ok()?;
         }
         while !tcp.try_open() {
             if service.is_stopping() {
@@ -150,7 +154,7 @@ fn start(link: Box<Link>, run: impl FnOnce(Box<Link>) + 'static) {
 }
 
 fn turn_away(error: &RuntimeError) {
-    tenfold_scoreboard::current().rejections.add(1);
+    tenfold_scoreboard::current().rejections.add(tenfold_scoreboard::Shed::Resources);
     tracing::warn!(target: "tenfold::services", %error, "no fiber for a connection");
 }
 

@@ -58,7 +58,7 @@ fn spawn(udp: &Arc<UdpService>, socket: &UdpSocket, service: &Arc<Service>, byte
     let stack = match reserve() {
         Ok(stack) => stack,
         Err(error) => {
-            scoreboard::current().rejections.add(1);
+            scoreboard::current().rejections.add(scoreboard::Shed::Resources);
             return tracing::warn!(target: "tenfold::services", %error, "no fiber for a datagram");
         }
     };

@@ -14,6 +14,7 @@ pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
     let mut page = Page(String::with_capacity(16 << 10));
     page.server(status);
     page.workers(status);
+    page.lanes(&status["lanes"]);
     page.jobs(&status["jobs"]);
     page.rooms(&status["rooms"], board);
     page.times(board);
@@ -85,8 +86,6 @@ impl Page {
         for (name, help) in [
             ("connections_accepted", "Connections accepted."),
             ("bad_requests", "Requests that could not be parsed or broke a limit."),
-            ("rejections", "Requests that were shed with 503."),
-            ("timeouts", "Connections and requests ended by a time-out."),
             ("panics", "Handlers that panicked."),
             ("loop_holds", "Times that a handler held its loop for too long."),
         ] {
@@ -94,9 +93,23 @@ impl Page {
             self.family(&full, "counter", help);
             self.sample(&full, &[], &counters[name]);
         }
+        for (name, label, help) in [
+            ("rejections", "reason", "Requests and connections that were shed, by reason."),
+            ("timeouts", "phase", "Connections and requests ended by a time-out, by what took too long."),
+        ] {
+            let full = format!("tenfold_{name}_total");
+            self.family(&full, "counter", help);
+            for (reason, count) in counters[format!("{name}_by")].as_object().into_iter().flatten() {
+                self.sample(&full, &[(label, reason)], count);
+            }
+        }
         self.family("tenfold_restarts_total", "counter", "Workers that were started again, by reason.");
         for (reason, count) in status["restarts"].as_object().into_iter().flatten() {
             self.sample("tenfold_restarts_total", &[("reason", reason)], count);
+        }
+        self.family("tenfold_connections", "gauge", "Open connections with and without a request in flight.");
+        for (state, count) in status["connections"].as_object().into_iter().flatten() {
+            self.sample("tenfold_connections", &[("state", state)], count);
         }
         self.accept_queues(&status["accept_queues"]);
         self.accept_overflows(status);
@@ -141,6 +154,38 @@ impl Page {
                         &[("slot", &slot.to_string()), ("group", group), ("pid", &pid)],
                         value * scale,
                     );
+                }
+            }
+        }
+    }
+
+    /// The doors of the lanes, in all workers together.
+    fn lanes(&mut self, lanes: &Value) {
+        for (field, name, kind, scale, help) in [
+            ("in_use", "in_use", "gauge", 1.0, "Requests that have a place."),
+            ("at_once", "at_once", "gauge", 1.0, "Places at the moment, as found where that is adaptive."),
+            ("at_once_max", "at_once_max", "gauge", 1.0, "Most places that there can be."),
+            ("queued", "queued", "gauge", 1.0, "Requests that wait for a place."),
+            ("queue_max", "queue_max", "gauge", 1.0, "Most requests that may wait."),
+            (
+                "oldest_ms",
+                "oldest_seconds",
+                "gauge",
+                1e-3,
+                "For how long the one has waited that came first.",
+            ),
+            ("shed", "shed_total", "counter", 1.0, "Requests that were refused here."),
+        ] {
+            let full = format!("tenfold_lane_{name}");
+            let lanes = lanes.as_array().map_or(&[][..], Vec::as_slice);
+            if !lanes.is_empty() {
+                self.family(&full, kind, help);
+            }
+            for lane in lanes {
+                if let (Some(name), Some(door), Some(value)) =
+                    (lane["lane"].as_str(), lane["door"].as_str(), lane[field].as_f64())
+                {
+                    self.sample(&full, &[("lane", name), ("door", door)], value * scale);
                 }
             }
         }
@@ -300,6 +345,7 @@ mod tests {
             "accept_overflows": 5, "accept_drops": null, "counters": { "panics": 3 }, "restarts": { "a \"reason\"": 2 },
             "accept_queues": [{ "address": "127.0.0.1:80", "waiting": 7, "max": 1024 }],
             "workers": [{ "slot": 0, "pid": 9, "group": "worker", "cpu_ms": 1_500 }],
+            "lanes": [{ "lane": "reports", "door": "uploads", "queued": 3, "oldest_ms": 250 }],
             "rooms": { "hub": "nats", "state": "down", "lag_ms": 1_500, "members": 9 },
         });
         board.slot(0).rooms.record(MessageStage::Carry, 1_500);
@@ -318,6 +364,8 @@ mod tests {
         assert_eq!(*value("tenfold_accept_queue_max{socket=\"0\",address=\"127.0.0.1:80\"}"), "1024");
         let cpu = "tenfold_worker_cpu_seconds_total{slot=\"0\",group=\"worker\",pid=\"9\"}";
         assert_eq!(*value(cpu), "1.5");
+        assert_eq!(*value("tenfold_lane_queued{lane=\"reports\",door=\"uploads\"}"), "3");
+        assert_eq!(*value("tenfold_lane_oldest_seconds{lane=\"reports\",door=\"uploads\"}"), "0.25");
         assert_eq!(*value("tenfold_rooms_members"), "9");
         assert_eq!(*value("tenfold_rooms_hub_up{hub=\"nats\"}"), "0");
         assert_eq!(*value("tenfold_rooms_hub_lag_seconds{hub=\"nats\"}"), "1.5");

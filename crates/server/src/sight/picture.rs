@@ -6,7 +6,9 @@
 use std::fs;
 
 use serde_json::{Map, Value, json};
-use tenfold_scoreboard::{AccountReading, Cause, HistogramReading, Scoreboard, Slot, Stage, State, now_ns};
+use tenfold_scoreboard::{
+    AccountReading, Cause, HistogramReading, Phase, Reason, Scoreboard, Shed, Slot, Stage, State, now_ns,
+};
 
 use super::advice::{Situation, advice};
 use super::overflows::Overflows;
@@ -48,9 +50,11 @@ impl Picture {
         status.insert("accept_overflows".into(), overflows.map(|it| it.overflows).into());
         status.insert("accept_drops".into(), overflows.map(|it| it.drops).into());
         status.insert("in_flight".into(), requests.len().into());
+        status.insert("connections".into(), self.connections(requests.len() as u64));
         let listed = requests.iter().take(LISTED_MAX);
         status
             .insert("requests".into(), listed.map(|(slot, reading)| request(*slot, reading, now)).collect());
+        super::lanes::add_to(status, &self.board, now);
         super::rooms::add_to(status, &self.board);
         let times = self.board.times();
         status.insert("advice".into(), advice(&times, &self.situation()).into());
@@ -153,10 +157,28 @@ impl Picture {
             "responses_5xx": sum(|slot| slot.responses_5xx.get()),
             "bad_requests": sum(|slot| slot.bad_requests.get()),
             "rejections": sum(|slot| slot.rejections.get()),
+            "rejections_by": self.by(|slot, why: Shed| slot.rejections.of(why)),
             "timeouts": sum(|slot| slot.timeouts.get()),
+            "timeouts_by": self.by(|slot, phase: Phase| slot.timeouts.of(phase)),
             "panics": sum(|slot| slot.panics.get()),
             "loop_holds": sum(|slot| slot.loop_holds.get()),
         })
+    }
+
+    /// Open connections by what they do. HTTP/1.1 answers one request of a connection after another, so those with a request in
+    /// flight are as many as those requests.
+    fn connections(&self, in_flight: u64) -> Value {
+        let open = self.board.sum(|slot| slot.connections_open.get());
+        match self.settings.sight == "on" {
+            true => json!({ "busy": in_flight.min(open), "idle": open.saturating_sub(in_flight) }),
+            false => Value::Null,
+        }
+    }
+
+    /// Sums of all slots, by reason.
+    fn by<R: Reason>(&self, count: impl Fn(&Slot, R) -> u64) -> Value {
+        let sum = |reason: R| self.board.sum(|slot| count(slot, reason));
+        R::ALL.iter().map(|reason| (reason.name().to_owned(), Value::from(sum(*reason)))).collect()
     }
 
     fn situation(&self) -> Situation<'_> {
@@ -175,6 +197,7 @@ impl Picture {
 fn request(slot: usize, reading: &AccountReading, now: u64) -> Value {
     json!({
         "slot": slot, "method": reading.method, "path": reading.path,
+        "id": Some(&reading.id).filter(|id| !id.is_empty()),
         "age_ms": now.saturating_sub(reading.arrived_ns) / 1_000_000,
         "state": reading.stage.name(),
         "waits_for": reading.cause.map(Cause::name),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
+use super::lanes::lanes;
 use super::rooms::rooms;
 
 /// A status as a page of text. `requests_max`: how many of the requests in flight are listed, the oldest first.
@@ -20,6 +21,9 @@ pub fn text(status: &Value, requests_max: usize) -> String {
     }
     text.push('\n');
     text += &workers(status);
+    if status["lanes"].as_array().is_some_and(|lanes| !lanes.is_empty()) {
+        let _ = write!(text, "\n{}", lanes(&status["lanes"]));
+    }
     if status["jobs"]["queues"].as_array().is_some_and(|queues| !queues.is_empty()) {
         let _ = write!(text, "\n{}", queues(&status["jobs"]));
     }
@@ -48,7 +52,8 @@ pub(crate) fn request(value: &Value) -> String {
         (Some("run"), _) => format!("runs {since}"),
         (state, _) => format!("{} {since}", state.unwrap_or("?")),
     };
-    format!("{:>9}  slot {:<3} {:<44} {doing}", milliseconds("age_ms"), plain(&value["slot"]), what)
+    let id = value["id"].as_str().map_or(String::new(), |id| format!(" · id {id}"));
+    format!("{:>9}  slot {:<3} {:<44} {doing}{id}", milliseconds("age_ms"), plain(&value["slot"]), what)
 }
 
 /// Milliseconds in the largest fitting unit.
@@ -89,20 +94,30 @@ fn head(status: &Value) -> String {
         let restarts: Vec<String> = restarts.map(|(reason, count)| format!("{reason} {count}")).collect();
         let _ = writeln!(
             text,
-            "{} requests · {}{} in flight · {}{} connections · shed {} · timed out {} · panics {} · 5xx {} · restarts: {}",
+            "{} requests · {}{} in flight · {}{} connections · shed {}{} · timed out {}{} · panics {} · 5xx {} · restarts: {}",
             plain(&counters["requests"]),
             plain(&status["in_flight"]),
             of(&limits["in_flight_max"]),
             plain(&counters["connections_open"]),
             of(&limits["connections_max"]),
             plain(&counters["rejections"]),
+            by_reason(&counters["rejections_by"]),
             plain(&counters["timeouts"]),
+            by_reason(&counters["timeouts_by"]),
             plain(&counters["panics"]),
             plain(&counters["responses_5xx"]),
             if restarts.is_empty() { "none".into() } else { restarts.join(", ") },
         );
     }
     text
+}
+
+/// What a number consists of, in brackets; nothing where it is zero.
+fn by_reason(counts: &Value) -> String {
+    let counts = counts.as_object().into_iter().flatten();
+    let some = counts.filter(|(_, count)| count.as_u64() > Some(0));
+    let parts: Vec<String> = some.map(|(reason, count)| format!("{reason} {count}")).collect();
+    if parts.is_empty() { String::new() } else { format!(" ({})", parts.join(", ")) }
 }
 
 fn times_table(times: &Value) -> String {
@@ -256,9 +271,10 @@ mod tests {
                 "waits": [{ "name": "database", "mean_ms": 3.75, "share": 0.75 }],
                 "total": { "mean_ms": 5.0, "share": 1.0 } },
             "workers": [{ "slot": 0, "group": "worker", "pid": 8, "state": "busy", "memory_bytes": 3 << 20 }],
+            "lanes": [{ "lane": "reports", "door": "places", "in_use": 4, "oldest_ms": 1_500 }],
             "requests": [
                 { "slot": 0, "method": "GET", "path": "/a", "age_ms": 12_300, "since_ms": 12_000, "state": "wait",
-                  "waits_for": "http", "what": "suppliers:80" },
+                  "waits_for": "http", "what": "suppliers:80", "id": "abc-123" },
                 { "slot": 0, "method": "GET", "path": "/b", "age_ms": 5, "since_ms": 5, "state": "queue" },
             ],
         });
@@ -269,7 +285,9 @@ mod tests {
         has("restarts: signal 2");
         has("wait: database");
         has("advice: wait less\n");
-        has("waits 12.0 s for http suppliers:80\n");
+        has("waits 12.0 s for http suppliers:80 · id abc-123\n");
+        has("reports  places       4");
+        has("1.500 s");
         has("queues 0.005 s\n");
         assert!(!page.contains("read"), "nothing was read:\n{page}");
         assert!(!text(&status, 1).contains("queues"), "only the oldest is listed");

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use tenfold_runtime::ProcessShare;
 use tenfold_scoreboard::{Table, TableConfig};
 use tenfold_server::{
-    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Priority, Query, Result, Settings,
-    StatusCode, serve, upgrade_to,
+    App, Body, Bytes, Error, Form, Handler, HeaderMap, Json, Lane, Path, Priority, Query, RequestId, Result,
+    Settings, StatusCode, serve, upgrade_to,
 };
 
 use crate::service_apps;
@@ -65,6 +65,7 @@ fn app() -> App {
         .get("/header/{name}", header)
         .get("/users/{id}", |Path(id): Path<u64>| format!("user {id}"))
         .get("/sleep/{ms}", sleep)
+        .post("/named", named)
         .get("/async/{ms}", async_sleep)
         .get("/spin/{ms}", spin)
         .get("/block/{ms}", block)
@@ -153,6 +154,7 @@ fn lanes(app: App) -> App {
             "done"
         })
     })
+    .lane("found", Lane::default().adaptive(1, 64), |routes| routes.get("/found/hello", || "found"))
     .lane("hasty", Lane::default().timeout(Duration::from_secs(1)), |routes| {
         routes.get("/hasty/sleep/{ms}", try_sleep)
     })
@@ -231,7 +233,11 @@ fn sleep(Path(ms): Path<u64>) -> &'static str {
     "slept"
 }
 
-/// Waits in a future that a foreign thread wakes, as those of other libraries are.
+/// Reads its body under an id of its own making.
+fn named(id: RequestId, body: Body) -> Result<String> {
+    hold(body).map(|_| id.to_string())
+}
+
 /// Computes, which no loop can take turns with.
 #[inline(never)]
 fn spin(Path(ms): Path<u64>) -> String {
@@ -297,6 +303,7 @@ fn tree_behind_a_head(Path(port): Path<u16>) -> Body {
     })
 }
 
+/// Waits in a future that a foreign thread wakes, as those of other libraries are.
 async fn async_sleep(Path(ms): Path<u64>) -> String {
     Timer::new(Duration::from_millis(ms)).await;
     format!("slept {ms}")

@@ -56,6 +56,7 @@ mod table;
 mod upgrade;
 mod watchdog;
 
+mod fullness;
 mod service_apps;
 mod services;
 mod settings;
@@ -136,6 +137,7 @@ fn behaviours() -> impl Iterator<Item = Behaviour> {
         share::behaviours(),
         stop::behaviours(),
         sight::behaviours(),
+        fullness::behaviours(),
         services::behaviours(),
     ]
     .into_iter()

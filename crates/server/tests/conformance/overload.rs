@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use tenfold_testkit::{memory_of_tree, wait_until};
+use tenfold_testkit::{Client, memory_of_tree, wait_until};
 
 use crate::storm::{is_long, of_status, storm};
 use crate::variant::{Variant, status};
@@ -15,6 +15,11 @@ behaviours![
     an_address_has_so_many_requests_a_second_and_health_is_exempt,
     a_dry_run_refuses_nobody_and_says_so,
     a_body_that_does_not_fit_into_the_budget_gets_503_before_it_is_sent,
+    what_is_announced_and_not_sent_takes_no_room only |variant| variant.serves_many() && variant.handlers_at_once() > 10,
+    a_body_that_has_arrived_takes_room_and_one_that_does_not_fit_any_more_gets_503 only |variant| {
+        // A handler process has a budget of its own.
+        variant.serves_many() && !variant.has_handler_processes()
+    },
     who_takes_an_answer_at_less_than_the_least_rate_is_dropped,
 ];
 
@@ -136,6 +141,47 @@ fn a_body_that_does_not_fit_into_the_budget_gets_503_before_it_is_sent(variant: 
     assert!(response.header("retry-after").is_some(), "{response}");
     let mut client = server.client();
     client.post("/collect", "x".repeat(100_000)).expect_text(200, "100000");
+}
+
+/// The budget is for what clients make the worker hold; a length is a word.
+fn what_is_announced_and_not_sent_takes_no_room(variant: &'static Variant) {
+    let server = variant.start("", "buffers_bytes_max = 4_194_304\nbody_bytes_max = 10_000_000");
+    let announce = |_| {
+        let mut client = server.client();
+        client.send("POST /collect HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\nx");
+        client
+    };
+    let announced: Vec<Client> = (0..10).map(announce).collect();
+    // Ten times a million bytes would be more than twice the budget.
+    server.client().post("/collect", "x".repeat(50_000)).expect_text(200, "50000");
+    drop(announced);
+}
+
+/// Two are let in, since there is room for either; together they are too much.
+fn a_body_that_has_arrived_takes_room_and_one_that_does_not_fit_any_more_gets_503(variant: &'static Variant) {
+    let server = variant.start("", "buffers_bytes_max = 1_048_576\nbody_bytes_max = 10_000_000");
+    let begin = || {
+        let mut client = server.client();
+        client.send(
+            "POST /collect HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 800000\r\n\r\n",
+        );
+        client.read_exactly("HTTP/1.1 100 Continue\r\n\r\n");
+        client
+    };
+    let (mut first, mut second) = (begin(), begin());
+    first.send("x".repeat(700_000));
+    wait_until("the first body has arrived", || {
+        let mut third = server.client();
+        // Refused for its length, or answered by a handler that does not ask for it.
+        third.send(
+            "GET /hello HTTP/1.1\r\nHost: test\r\nExpect: 100-continue\r\nContent-Length: 400000\r\n\r\n",
+        );
+        (third.read_head().status == 503).then_some(())
+    });
+    // The server stops reading: what it has said arrives nevertheless.
+    let _ = second.try_send("x".repeat(700_000));
+    second.read_response().expect(503);
+    first.send("x".repeat(100_000)).read_response().expect_text(200, "800000");
 }
 
 /// The attack that is known as slow read: no single wait is long enough to be a stall.

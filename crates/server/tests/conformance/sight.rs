@@ -33,20 +33,20 @@ behaviours![
 ];
 
 /// A server and its board.
-struct Watched {
-    server: ServerProcess,
+pub(crate) struct Watched {
+    pub(crate) server: ServerProcess,
     board: Scoreboard,
     file: PathBuf,
 }
 
 impl Watched {
     #[track_caller]
-    fn start(variant: &'static Variant, sight: &str) -> Watched {
+    pub(crate) fn start(variant: &'static Variant, sight: &str) -> Watched {
         Watched::start_with(variant, sight, "")
     }
 
     #[track_caller]
-    fn start_with(variant: &'static Variant, sight: &str, limits: &str) -> Watched {
+    pub(crate) fn start_with(variant: &'static Variant, sight: &str, limits: &str) -> Watched {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("tenfold-sight-{}-{number}", std::process::id()));
@@ -72,7 +72,7 @@ impl Watched {
 
     /// What the status listener answers, which may still be about to listen.
     #[track_caller]
-    fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         let socket = self.file.with_extension("status");
         let bytes = wait_until("the status listener answers", || {
             let mut stream = UnixStream::connect(&socket).ok()?;
@@ -87,7 +87,7 @@ impl Watched {
     }
 
     #[track_caller]
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let body = self.page("/status");
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error} in {body}"))
     }
@@ -114,7 +114,7 @@ impl Watched {
 
     /// The request in flight for that path, once `is_it` says so.
     #[track_caller]
-    fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
+    pub(crate) fn in_flight(&self, path: &str, is_it: impl Fn(&AccountReading) -> bool) -> AccountReading {
         wait_until("the request is seen in flight", || {
             let mut all = self.board.slots().iter().flat_map(|slot| slot.in_flight());
             all.find(|reading| reading.path == path && is_it(reading))

@@ -113,6 +113,11 @@ fn clients_that_do_not_close_are_waited_for_together(variant: &'static Variant) 
     waiting.iter_mut().for_each(|client| drop_ref(client.send_get("/users/1")));
     server.signal(Signal::TERM);
     server.wait_for_log("stopping");
+    // The master says that before its worker hears it, and an answer from before leaves its connection open. A worker whose only
+    // thread is busy hears it when that is done.
+    if variant.serves_many() {
+        wait_until_heard(&server);
+    }
     let started = Instant::now();
     held.release();
     waiting.iter_mut().for_each(|client| drop(client.read_response().expect_text(200, "user 1")));
@@ -268,6 +273,16 @@ fn a_handler_process_that_dies_takes_one_request_with_it(variant: &'static Varia
     let next: u32 = other.get("/pid").expect(200).text().parse().expect("a pid is a number");
     assert_ne!(next, handler);
     assert_eq!(status(&server).pid, front, "the process with the connections goes on");
+}
+
+/// Waits until a worker knows that it ends, as its title shows.
+#[track_caller]
+fn wait_until_heard(server: &ServerProcess) {
+    let has_heard = |pid: u32| {
+        std::fs::read(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|title| String::from_utf8_lossy(&title).contains(": draining"))
+    };
+    wait_until("the worker has heard it", || server.children().into_iter().any(has_heard).then_some(()));
 }
 
 /// Waits until a new client is not served any more: it is refused, closed, or never answered.

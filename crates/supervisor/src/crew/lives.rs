@@ -281,6 +281,7 @@ impl Crew {
         let slot = seat.slot_wish.unwrap_or(number);
         let said = seat.last_failure.clone();
         let why = said.map_or_else(|| why.to_owned(), |said| format!("{why}: {said}"));
+        seat.last_death = Some(why.clone());
         if let Phase::Coming { .. } = generation.phase {
             let reason = format!("{group} {} did not start: {why}", seat.index);
             return self.fail_reload(&reason);

@@ -83,7 +83,7 @@ impl Crew {
                 workers.push(json!({
                     "slot": seat.slot_wish, "group": group, "index": seat.index, "generation": generation.number,
                     "state": "down", "next_start_ms": wait.map(|ms| ms as u64), "restarts": seat.restarts,
-                    "failures": seat.backoff.failures(), "reason": seat.last_failure,
+                    "failures": seat.backoff.failures(), "reason": seat.last_death,
                 }));
             }
         }

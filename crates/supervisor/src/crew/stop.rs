@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   TERM ─▶ announced (drain_delay: accepts, "not ready") ─▶ graceful ─▶ lasting groups ─▶ over
-//!                                                 2nd TERM, INT: fast ─▶ killed
+//!                                  2nd TERM, INT (^C: the 2nd): fast ─▶ killed
 //! ```
 
 use std::time::Instant;

@@ -8,6 +8,7 @@ mod changes;
 mod clock;
 mod commands;
 mod deaths;
+mod interrupt;
 mod page;
 mod pitfalls;
 mod service_manager;

@@ -1,6 +1,6 @@
 //! Failures that other servers are known for, as far as no other test has them; docs/operations.md has the list.
 
-use tenfold_testkit::{Client, Traffic, wait_until};
+use tenfold_testkit::{Client, Signal, Traffic, signal_process, wait_until};
 
 use super::site::Site;
 
@@ -57,5 +57,39 @@ fn generations_that_do_not_end_are_cut_beyond_the_second() {
     stuck[0].expect_end();
     stuck[1].expect_end();
     assert!(stuck[2].is_quiet() && stuck[3].is_quiet());
+    site.get("/hello").expect(200);
+}
+
+/// Workers that were started together are due together, and would all be missing at once.
+#[test]
+fn workers_are_recycled_a_tenth_at_a_time_and_the_replacement_comes_first() {
+    let site = Site::start("tenth", "model = 'fiber'\nworkers = 4\nrecycle_age_secs = 1");
+    wait_until("three were replaced", || {
+        let status = site.status();
+        let workers: Vec<_> =
+            status["workers"].as_array()?.iter().filter(|it| it["group"] == "worker").collect();
+        let ready = workers.iter().filter(|worker| worker["state"] == "ready").count();
+        assert!(ready >= 4, "fewer serve than there should be: {status}");
+        assert!(workers.len() <= 5, "more than one is replaced at a time: {status}");
+        (status["restarts"]["age"].as_u64() >= Some(3)).then_some(())
+    });
+}
+
+/// One that is replaced at once would fail for ever, fast, and nobody would know.
+#[test]
+fn workers_that_keep_dying_make_the_server_degraded_until_they_serve() {
+    let site = Site::start("degraded", "model = 'fiber'\nworkers = 1");
+    wait_until("it says so", || {
+        let status = site.status();
+        if status["state"] == "degraded" {
+            let down = status["workers"].as_array()?.iter().find(|worker| worker["state"] == "down")?;
+            assert!(down["failures"].as_u64() >= Some(5), "{status}");
+            assert!(down["reason"].as_str().is_some_and(|reason| reason.contains("KILL")), "{status}");
+            return Some(());
+        }
+        site.workers().iter().for_each(|pid| signal_process(*pid, Signal::KILL));
+        None
+    });
+    wait_until("it has recovered", || (site.status()["state"] == "serving").then_some(()));
     site.get("/hello").expect(200);
 }

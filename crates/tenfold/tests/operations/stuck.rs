@@ -81,19 +81,29 @@ fn top_shows_what_a_stopped_worker_was_waiting_for() {
 }
 
 #[test]
-fn the_listeners_queue_is_shown_while_nobody_takes_from_it() {
+fn the_listeners_queues_are_shown_while_nobody_takes_from_them() {
     for reuseport in [false, true] {
-        let settings = format!("{SETTINGS}model = 'pool'\nthreads = 4\nreuseport = {reuseport}");
+        let listen = "listen = ['127.0.0.1:0', 'unix:{dir}/http.sock']";
+        let settings = format!("{SETTINGS}{listen}\nmodel = 'pool'\nthreads = 4\nreuseport = {reuseport}");
         let site = Site::start("queue", &settings);
         site.get("/hello").expect(200);
         let frozen = freeze(&site);
         let clients: Vec<Client> = (0..5).map(|_| Client::connect(&site.address)).collect();
+        let file = site.directory.join("http.sock");
+        let near: Vec<UnixStream> = (0..3).map(|_| UnixStream::connect(&file).unwrap()).collect();
         let status = site.status();
         let queues = status["accept_queues"].as_array().unwrap();
-        // A socket for each worker, or one for all.
-        assert_eq!(queues.len(), if reuseport { 2 } else { 1 }, "{status}");
-        let waiting: u64 = queues.iter().map(|queue| queue["waiting"].as_u64().unwrap()).sum();
-        assert_eq!(waiting, clients.len() as u64, "{status}");
+        let is_file = |queue: &&Value| queue["address"].as_str().unwrap().starts_with("unix:");
+        let (files, sockets): (Vec<&Value>, Vec<&Value>) = queues.iter().partition(is_file);
+        let waiting =
+            |queues: &[&Value]| queues.iter().map(|it| it["waiting"].as_u64().unwrap()).sum::<u64>();
+        // A socket for each worker, or one for all; a file is always one.
+        assert_eq!((sockets.len(), files.len()), (if reuseport { 2 } else { 1 }, 1), "{status}");
+        assert_eq!(
+            (waiting(&sockets), waiting(&files)),
+            (clients.len() as u64, near.len() as u64),
+            "{status}"
+        );
         assert!(queues.iter().all(|queue| queue["max"].as_u64() > Some(0)), "{status}");
         frozen.iter().for_each(|pid| signal_process(*pid, Signal::CONT));
         wait_until("they are accepted", || {

@@ -7,22 +7,20 @@ use std::time::Duration;
 use http::StatusCode;
 use tenfold_http::h1::Framing;
 use tenfold_runtime::park;
-use tenfold_scoreboard::Stage;
+use tenfold_scoreboard::{Shed, Stage};
 
 use super::{Outcome, Turn, has_no_body};
 use crate::drive::ahead::{Ahead, Standing};
 use crate::drive::{deadline, sight};
 use crate::error::Error;
 use crate::guard::addresses::TooMany;
-use crate::guard::memory::Charge;
+use crate::guard::memory::{self, Charge};
 use crate::lane::gate::{Gate, Place, Refusal};
 use crate::lane::{OpenLane, Placement};
 use crate::router::Found;
 
 /// When a client may come again that was refused for a reason that has no time.
 const SOON: Duration = Duration::from_secs(1);
-/// What a body of unknown length is expected to take.
-const CHUNKED_BYTES: u64 = 64 << 10;
 
 impl Turn<'_> {
     /// Has the request answered by its handler, in its lane, or refused.
@@ -38,12 +36,12 @@ impl Turn<'_> {
         if let Some(addresses) = &self.conn.service.addresses
             && let Err(TooMany(wait)) = addresses.request(&self.conn.peer)
         {
-            return self.shed(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address", wait);
+            return self.shed(Shed::Address, "too many requests from this address", wait);
         }
         let buffers_bytes_max = found.route.priority().memory(self.conn.service.bounds.buffers_bytes_max);
         let Some(_charge) = Charge::request(self.body_bytes(), buffers_bytes_max) else {
             tracing::debug!("a request finds no room in the buffers' budget");
-            return self.shed(StatusCode::SERVICE_UNAVAILABLE, "no memory for another request", SOON);
+            return self.shed(Shed::Memory, "no memory for another request", SOON);
         };
         match &lane.gate {
             None => self.dispatch(lane, found),
@@ -102,6 +100,7 @@ impl Turn<'_> {
     ) -> io::Result<Outcome> {
         let uploads = match (standing, &lane.uploads) {
             (Standing::Stalled, _) => return self.stalled(),
+            (Standing::NoRoom, _) => return self.no_room(),
             (Standing::Coming, Some(uploads)) => uploads,
             _ => return self.in_place(lane, gate, found),
         };
@@ -160,7 +159,7 @@ impl Turn<'_> {
         match self.view.framing() {
             Framing::None => 0,
             Framing::Length(length) => length,
-            Framing::Chunked | Framing::UntilClose => CHUNKED_BYTES,
+            Framing::Chunked | Framing::UntilClose => memory::AHEAD_BYTES,
         }
     }
 }

@@ -4,9 +4,10 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
-use tenfold_scoreboard as scoreboard;
+use tenfold_scoreboard::{self as scoreboard, Phase, Shed};
 
 use super::{Outcome, Turn};
+use crate::body::BodyReadError;
 use crate::drive::intake::Intake;
 use crate::error::Error;
 use crate::lane::OpenLane;
@@ -16,23 +17,24 @@ use crate::respond::Response;
 impl Turn<'_> {
     /// Answers a request that found no place, before its body is read.
     pub(super) fn overflow(&mut self, lane: &OpenLane, gate: &Gate, refusal: Refusal) -> io::Result<Outcome> {
-        let reason = match refusal {
-            Refusal::QueueFull => "too many requests are waiting",
-            Refusal::Overloaded => "too many requests for the time that they take",
-            _ => "no place became free in time",
+        let (why, reason) = match refusal {
+            Refusal::QueueFull => (Shed::QueueFull, "too many requests are waiting"),
+            Refusal::Overloaded => (Shed::Overload, "too many requests for the time that they take"),
+            _ => (Shed::Wait, "no place became free in time"),
         };
         tracing::debug!(lane = lane.name, ?refusal, "overflow");
-        self.shed(StatusCode::SERVICE_UNAVAILABLE, reason, gate.retry_after())
+        gate.count_refusal();
+        self.shed(why, reason, gate.retry_after())
     }
 
     /// Refuses a request before its body is read; `wait` is when it may come again.
-    pub(super) fn shed(
-        &mut self,
-        status: StatusCode,
-        reason: &'static str,
-        wait: Duration,
-    ) -> io::Result<Outcome> {
-        scoreboard::current().rejections.add(1);
+    pub(super) fn shed(&mut self, why: Shed, reason: &'static str, wait: Duration) -> io::Result<Outcome> {
+        scoreboard::current().rejections.add(why);
+        // RFC 6585 section 4: it is this client who has sent too many.
+        let status = match why {
+            Shed::Address => StatusCode::TOO_MANY_REQUESTS,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
         // An error of the server's own making, of which there may be thousands a second: the counter tells.
         let error = Error::new(status, reason).logged();
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
@@ -42,11 +44,22 @@ impl Turn<'_> {
         self.finish_unread(response)
     }
 
+    /// Answers a request whose body found no room in the worker's budget. What is still on its way is no request.
+    pub(super) fn no_room(&mut self) -> io::Result<Outcome> {
+        scoreboard::current().rejections.add(Shed::Memory);
+        tracing::debug!(peer = %self.conn.peer, "a body finds no room in the buffers' budget");
+        self.give_up_body(BodyReadError::NoRoom.into())
+    }
+
     /// Answers a request whose body came too slowly to be waited for. What is still on its way is no request.
     pub(super) fn stalled(&mut self) -> io::Result<Outcome> {
-        scoreboard::current().timeouts.add(1);
+        scoreboard::current().timeouts.add(Phase::Body);
         tracing::debug!(peer = %self.conn.peer, "a body came too slowly");
-        let error = Error::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly").logged();
+        self.give_up_body(Error::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly"))
+    }
+
+    fn give_up_body(&mut self, error: Error) -> io::Result<Outcome> {
+        let error = error.logged();
         let mut response = self.conn.service.router.refuse(error, Some(self.view));
         let started = self.conn.service.access_log.is_on().then(Instant::now);
         self.finish(Intake::given_up(self.conn), &mut response, false, (started, "(refused)"))
@@ -54,7 +67,7 @@ impl Turn<'_> {
 
     /// Answers a request whose time was over when it came.
     pub(super) fn late(&mut self) -> io::Result<Outcome> {
-        scoreboard::current().timeouts.add(1);
+        scoreboard::current().timeouts.add(Phase::Request);
         self.refuse(Error::new(StatusCode::GATEWAY_TIMEOUT, "the deadline passed on the way here").logged())
     }
 

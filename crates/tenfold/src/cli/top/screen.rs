@@ -6,6 +6,7 @@
 //!   └─────────────────────────┘└────────────────────────┘
 //!   advice
 //!   ┌ workers ──────────────────────────────────────────┐
+//!   ┌ lanes ────────────────────────────────────────────┐   where there are any, and room
 //!   ┌ queues of jobs ───────────────────────────────────┐   where there are any
 //!   ┌ rooms ────────────────────────────────────────────┐   where there are any
 //!   ┌ requests in flight ───────────────────────────────┐
@@ -23,9 +24,11 @@ use super::sample::History;
 
 /// Most rows of the table of workers; the rest is told as a number.
 const WORKERS_MAX: usize = 16;
+/// Most doors of lanes.
+const LANES_MAX: usize = 8;
 /// Most queues of jobs; the rest is told as a number.
 const QUEUES_MAX: usize = 8;
-/// What the requests in flight get before the tables of jobs and rooms get anything: five of them, between headings and frame.
+/// What the requests in flight get before the tables of lanes, jobs and rooms get anything: five of them, between headings and frame.
 const REQUESTS_MIN: u16 = 8;
 /// Widths of a bar.
 const BAR: usize = 24;
@@ -38,8 +41,9 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let [head, middle, advice, table, rest, keys] =
         Layout::vertical(above.into_iter().chain([Constraint::Min(4), Constraint::Length(1)]))
             .areas(frame.area());
-    let (queues, rooms) = fitting(status, rest.height.saturating_sub(REQUESTS_MIN));
-    let [jobs_area, rooms_area, requests] = Layout::vertical([
+    let [lanes, queues, rooms] = fitting(status, rest.height.saturating_sub(REQUESTS_MIN));
+    let [lanes_area, jobs_area, rooms_area, requests] = Layout::vertical([
+        Constraint::Length(height(&lanes)),
         Constraint::Length(height(&queues)),
         Constraint::Length(height(&rooms)),
         Constraint::Min(4),
@@ -55,6 +59,7 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History, skip: usize, paused
     let more = list(&status["jobs"], "queues").len().saturating_sub(queues.len().saturating_sub(1));
     let title =
         if more > 0 { format!(" queues of jobs, and {more} more ") } else { " queues of jobs ".into() };
+    draw_lines(frame, lanes_area, " lanes ".into(), lanes);
     draw_lines(frame, jobs_area, title, queues);
     draw_lines(frame, rooms_area, " rooms ".into(), rooms);
     draw_requests(frame, requests, status, skip);
@@ -243,6 +248,7 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
             (Some("run"), _) => ("runs".into(), Color::Green),
             (state, _) => (state.unwrap_or("?").to_owned(), Color::Reset),
         };
+        let id = request["id"].as_str().map_or(String::new(), |id| format!(" · id {id}"));
         let right = |text: String| Cell::from(Line::from(text).right_aligned());
         Row::new([
             right(age(ms("age_ms"))),
@@ -250,7 +256,7 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
             Cell::from(plain(&request["method"])),
             Cell::from(plain(&request["path"])),
             right(age(ms("since_ms"))),
-            Cell::from(doing).fg(colour),
+            Cell::from(doing + &id).fg(colour),
         ])
     });
     let widths = [
@@ -269,6 +275,21 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
     );
 }
 
+/// The doors of the lanes as `tenfold status` shows them, and their headings.
+fn lane_lines(status: &Value) -> Vec<String> {
+    match list(status, "lanes").is_empty() {
+        true => Vec::new(),
+        false => sight::lanes(&status["lanes"]).lines().take(LANES_MAX + 1).map(str::to_owned).collect(),
+    }
+}
+
+/// Whether nobody has a place, waits for one or was refused.
+fn are_idle(lanes: &[Value]) -> bool {
+    lanes
+        .iter()
+        .all(|lane| ["in_use", "queued", "shed"].iter().all(|name| lane[name].as_u64().unwrap_or(0) == 0))
+}
+
 /// The queues as `tenfold jobs` shows them, and their headings.
 fn queue_lines(status: &Value) -> Vec<String> {
     match list(&status["jobs"], "queues").is_empty() {
@@ -284,19 +305,25 @@ fn room_lines(status: &Value) -> Vec<String> {
     }
 }
 
-/// The lines of both tables for a terminal that has so many rows for them. Where it has too few, rooms that nobody is in go
-/// first, then queues from the last, then the other.
-fn fitting(status: &Value, rows: u16) -> (Vec<String>, Vec<String>) {
-    let (mut queues, mut rooms) = (queue_lines(status), room_lines(status));
-    if height(&queues) + height(&rooms) > rows
-        && (status["rooms"]["members"].as_u64() == Some(0) || height(&rooms) > rows)
+/// The lines of the tables of lanes, queues and rooms for a terminal that has so many rows for them. Where it has too few,
+/// lanes that are idle go first and rooms that nobody is in second, then the other rooms and lanes, then queues from the last.
+fn fitting(status: &Value, rows: u16) -> [Vec<String>; 3] {
+    let (mut lanes, mut queues, mut rooms) = (lane_lines(status), queue_lines(status), room_lines(status));
+    if height(&lanes) + height(&queues) + height(&rooms) > rows && are_idle(list(status, "lanes")) {
+        lanes.clear();
+    }
+    if height(&lanes) + height(&queues) + height(&rooms) > rows
+        && (status["rooms"]["members"].as_u64() == Some(0) || height(&lanes) + height(&rooms) > rows)
     {
         rooms.clear();
     }
+    if height(&lanes) > rows {
+        lanes.clear();
+    }
     // A table of headings alone says nothing.
-    let left = usize::from(rows.saturating_sub(height(&rooms) + 2));
+    let left = usize::from(rows.saturating_sub(height(&lanes) + height(&rooms) + 2));
     queues.truncate(if left >= 2 { left } else { 0 });
-    (queues, rooms)
+    [lanes, queues, rooms]
 }
 
 /// What a block with these lines takes; nothing without any.
@@ -358,6 +385,7 @@ mod tests {
         history.add(
             json!({
                 "workers": workers, "requests": requests, "in_flight": 4,
+                "lanes": [{ "lane": "reports", "door": "places" }],
                 "jobs": { "queues": [{ "name": "mails" }, { "name": "orders" }, { "name": "sale" }] },
                 "rooms": { "hub": "local", "state": "up", "members": 0 },
             }),
@@ -367,7 +395,7 @@ mod tests {
         for words in ["/stuck/0", "/stuck/3", "mails", "sale"] {
             assert!(screen.contains(words), "no {words:?} in {screen}");
         }
-        assert!(!screen.contains("local"), "{screen}");
+        assert!(!screen.contains("local") && !screen.contains("reports"), "{screen}");
     }
 
     #[test]
@@ -380,12 +408,13 @@ mod tests {
                        "waits": [{ "name": "database", "mean_ms": 4.5, "p99_ms": 8.4, "share": 0.9 }],
                        "total": { "mean_ms": 5.0 } },
             "workers": [{ "slot": 3, "group": "worker", "pid": 77, "state": "ready", "lag_ms": 250 }],
+            "lanes": [{ "lane": "reports", "door": "places", "in_use": 4, "queued": 2, "oldest_ms": 1_250 }],
             "jobs": { "queues": [{ "name": "mails", "ready": 41, "oldest_ms": 2_500, "died": 3 }] },
             "rooms": { "hub": "nats", "state": "up", "members": 77_000,
                        "stages": [{ "name": "carry", "count": 12, "p50_ms": 0.5 }] },
             "requests": [
                 { "slot": 3, "method": "GET", "path": "/stuck", "age_ms": 61_000, "since_ms": 60_000,
-                  "state": "wait", "waits_for": "http", "what": "suppliers:80" },
+                  "state": "wait", "waits_for": "http", "what": "suppliers:80", "id": "abc-1" },
                 { "slot": 3, "method": "GET", "path": "/late", "age_ms": 5, "since_ms": 5, "state": "queue" },
             ],
         });
@@ -397,7 +426,9 @@ mod tests {
             "90.0 %",
             "wait less",
             "/stuck",
-            "waits for http suppliers:80",
+            "waits for http suppliers:80 · id abc-1",
+            "reports",
+            "1.250 s",
             "queues",
             "250",
             "queues of jobs",
