@@ -254,9 +254,9 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
             right(age(ms("age_ms"))),
             right(plain(&request["slot"])),
             Cell::from(plain(&request["method"])),
-            Cell::from(plain(&request["path"])),
+            Cell::from(Line::from(vec![Span::raw(plain(&request["path"])), Span::raw(id).dim()])),
             right(age(ms("since_ms"))),
-            Cell::from(doing + &id).fg(colour),
+            Cell::from(doing).fg(colour),
         ])
     });
     let widths = [
@@ -426,7 +426,8 @@ mod tests {
             "90.0 %",
             "wait less",
             "/stuck",
-            "waits for http suppliers:80 · id abc-1",
+            "/stuck · id abc-1",
+            "waits for http suppliers:80",
             "reports",
             "1.250 s",
             "queues",
