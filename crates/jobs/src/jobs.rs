@@ -146,7 +146,7 @@ impl Jobs {
         self.ask(&Ask::Cancel(id.into())).map(drop)
     }
 
-    /// What a job is and has been: `state`, `phase`, `progress`, `attempt`, `error` and others.
+    /// What a job is and has been: `state`, `phase`, `progress`, `attempt`, `error`, `history` and others.
     ///
     /// # Errors
     /// [`Error::Refused`] where there is no such job; an ended one is forgotten after ten minutes. [`Error::Unavailable`],

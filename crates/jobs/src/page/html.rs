@@ -35,12 +35,15 @@ pub(super) fn table(columns: &[&str], rows: impl IntoIterator<Item = Vec<String>
     html + "</table></div>"
 }
 
-/// A form of one button that takes a step.
-pub(super) fn button(path: &str, what: &str, field: &str, value: &Value) -> String {
-    format!(
-        "<form method=\"post\" action=\"{path}/step?what={what}&amp;{field}={}\"><button>{what}</button></form>",
-        encode(value)
-    )
+/// Buttons that take one step each, of the job or the queue of this name.
+pub(super) fn buttons(path: &str, steps: &[&str], field: &str, name: &Value) -> String {
+    let name = encode(name);
+    let button = |what: &&str| {
+        format!(
+            "<form method=\"post\" action=\"{path}/step?what={what}&amp;{field}={name}\"><button>{what}</button></form>"
+        )
+    };
+    steps.iter().map(button).collect()
 }
 
 /// A number, which is quiet where it is 0; `class` for one that is not.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tenfold_server::sight::age;
 use tenfold_server::{Error, Html, Result};
 
-use super::html::{button, encode, escape, number, table, text, whole};
+use super::html::{buttons, encode, escape, number, table, text, whole};
 use crate::jobs::Jobs;
 use crate::keeper::now_ms;
 use crate::report::{self, moment};
@@ -50,8 +50,8 @@ fn row_of(path: &str, queue: &Value) -> Vec<String> {
     }
     let (live, capacity) = (queue["live"].as_u64().unwrap_or(0), queue["capacity"].as_u64().unwrap_or(0));
     let full = format!(
-        "<meter value=\"{live}\" max=\"{capacity}\" high=\"{}\" title=\"{live} of {capacity}\"></meter> \
-         <span class=\"soft\">{capacity}</span>",
+        "<span class=\"full\"><meter value=\"{live}\" max=\"{capacity}\" high=\"{}\" title=\"{live} of {capacity}\"></meter> \
+         <span class=\"soft\">{capacity}</span></span>",
         capacity - capacity / 5
     );
     let plain = |field: &str| number(&queue[field], "");
@@ -72,7 +72,7 @@ fn row_of(path: &str, queue: &Value) -> Vec<String> {
         alarming("died"),
         alarming("refused"),
         if has_dead { link("dead", &alarming("dead")) } else { plain("dead") },
-        steps.into_iter().map(|what| button(path, what, "queue", name)).collect(),
+        format!("<span class=\"full\">{}</span>", buttons(path, &steps, "queue", name)),
     ]
 }
 
@@ -155,7 +155,7 @@ pub(super) fn job(jobs: &Jobs, path: &str, id: &str) -> Result<Html<String>> {
     let rows = facts.into_iter().filter(|(_, value)| !value.is_empty());
     let rows = rows.map(|(name, value)| format!("<tr><th>{name}</th><td>{value}</td></tr>"));
     let mut body = format!(
-        "<nav><a href=\"{path}\">All queues</a></nav><h1>Job {}</h1><div class=\"table\"><table>{}</table></div><br>",
+        "<nav><a href=\"{path}\">All queues</a></nav><h1>Job {}</h1><div class=\"table facts\"><table>{}</table></div><br>",
         escape(id),
         rows.collect::<String>()
     );
@@ -164,7 +164,7 @@ pub(super) fn job(jobs: &Jobs, path: &str, id: &str) -> Result<Html<String>> {
         Some("dead") => &["retry", "delete"],
         _ => &["delete"],
     };
-    steps.iter().for_each(|what| body.push_str(&button(path, what, "id", &job["id"])));
+    body.push_str(&buttons(path, steps, "id", &job["id"]));
     let history = report::history(&job).into_iter();
     let history = history
         .map(|(at, what)| vec![moment(at, now), format!("<div class=\"error\">{}</div>", escape(&what))]);

@@ -96,6 +96,12 @@ pub(crate) fn run(options: &JobsOptions) -> Result<ExitCode, Error> {
     for request in options.what.requests() {
         answer = ask(&request)?;
     }
+    // A rate needs two looks; the master has that of the last second.
+    for queue in answer.get_mut("queues").and_then(Value::as_array_mut).into_iter().flatten() {
+        let all = status["jobs"]["queues"].as_array().into_iter().flatten();
+        let known = all.into_iter().find(|one| one["name"] == queue["name"]);
+        queue["per_second"] = known.map_or(Value::Null, |known| known["per_second"].clone());
+    }
     print(&if options.json { format!("{answer:#}\n") } else { options.what.text(&answer) })
 }
 

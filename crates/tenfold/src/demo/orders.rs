@@ -31,6 +31,7 @@ pub fn add(app: App) -> App {
         .post("/orders", order)
         .post("/registrations", register)
         .post("/stock/{state}", switch)
+        .jobs_page("/jobs")
         .queue(Queue::new("orders").ordered().capacity(100_000))
         .job("mail", |cx: &JobCx, name: String| say(cx, "mail", &format!("Welcome, {name}!")))
         .job("text message", |cx: &JobCx, name: String| say(cx, "text message", &format!("{name}: hello")))
