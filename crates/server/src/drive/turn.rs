@@ -55,8 +55,9 @@ pub(crate) fn take(
     (tally, account): (&mut Tally, Option<&'static Account>),
 ) -> io::Result<Outcome> {
     if conn.feed.is_some() && !has_no_body(&view) && leaves_the_loop(conn, &view) {
-        // The handler's thread or process will read the socket itself, so the loop must not.
-        let came = conn.detach()?;
+        // The handler's thread or process will read the socket itself, so the loop must not. A moment's wait for the loop to let
+        // go is part of reading from the client.
+        let came = sight::within(Stage::Read, || conn.detach())?;
         return Ok(Outcome::Again(came));
     }
     let mut exchange = conn.exchange;
