@@ -179,7 +179,7 @@ impl Connection {
     }
 
     /// Publishes all of these, and waits for their answers, which come in the order of the payloads. At most
-    /// [`REQUESTS_AT_ONCE`] are on their way at a time: the server answers while it still reads.
+    /// 256 are on their way at a time: the server answers while it still reads.
     ///
     /// # Errors
     /// As [`Connection::request`]; which of them have arrived is not known then.
