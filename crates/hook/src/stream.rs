@@ -8,7 +8,7 @@ use std::ffi::{c_int, c_void};
 use libc::{iovec, msghdr, size_t, ssize_t};
 
 use crate::message::{is_no_socket, receive, send_all, send_message};
-use crate::sys::{Raw, can_be_waited_for, failure, finish, syscall};
+use crate::sys::{Raw, failure, finish, syscall};
 use crate::vector::{Rest, bytes};
 use crate::wait::{Patience, Side, parks_on};
 
@@ -135,6 +135,16 @@ unsafe fn write_other(fd: c_int, buffers: *const iovec, count: usize) -> Raw {
         }
         written as Raw
     }
+}
+
+/// Whether the descriptor can be ready or not.
+fn can_be_waited_for(fd: c_int) -> bool {
+    // SAFETY: fstat(2) fills `status`, which is ours; zeroes are a valid value.
+    let (result, status) = unsafe {
+        let mut status = std::mem::zeroed::<libc::stat>();
+        (syscall!(SYS_fstat, fd, &raw mut status), status)
+    };
+    result == 0 && !matches!(status.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK)
 }
 
 /// Some files (terminals, on older kernels pipes) cannot be tried; nor can a pipe at a position (ESPIPE before 4.17).

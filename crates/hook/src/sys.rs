@@ -122,16 +122,6 @@ pub(crate) fn is_nonblocking(fd: c_int) -> bool {
     flags < 0 || flags as c_int & libc::O_NONBLOCK != 0
 }
 
-/// Whether the descriptor can be ready or not: a regular file, a directory or a disk cannot.
-pub(crate) fn can_be_waited_for(fd: c_int) -> bool {
-    // SAFETY: fstat(2) fills `status`, which is ours; zeroes are a valid value.
-    let (result, status) = unsafe {
-        let mut status = std::mem::zeroed::<libc::stat>();
-        (syscall!(SYS_fstat, fd, &raw mut status), status)
-    };
-    result == 0 && !matches!(status.st_mode & libc::S_IFMT, libc::S_IFREG | libc::S_IFDIR | libc::S_IFBLK)
-}
-
 /// One of a socket's options, if it has it.
 pub(crate) fn socket_option<T: Copy + Default>(fd: c_int, name: c_int) -> Option<T> {
     let mut value = T::default();

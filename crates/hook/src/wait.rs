@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use tenfold_runtime::foreign::{self, Ended};
 use tenfold_runtime::park;
 
-use crate::sys::{Raw, can_be_waited_for, failure, is_nonblocking, keeping_errno, socket_option};
+use crate::message::is_no_socket;
+use crate::sys::{Raw, failure, is_nonblocking, keeping_errno, socket_option};
 
 /// The highest descriptor that is never waited for: what is written there is read by people, often in an emergency.
 const STANDARD_MAX: c_int = 2;
@@ -126,6 +127,10 @@ impl Patience {
     pub(crate) fn run(&mut self, mut attempt: impl FnMut() -> Raw) -> Raw {
         loop {
             let result = attempt();
+            if is_no_socket(result) {
+                // The call is made in another way, and that one counts if it may wait: a file's does not.
+                self.waits = Some(false);
+            }
             if result != failure(libc::EAGAIN) {
                 return result;
             }
@@ -139,7 +144,7 @@ impl Patience {
 /// At the end of a call and not within it: siblings may close the descriptor, and the call has parts to write.
 impl Drop for Patience {
     fn drop(&mut self) {
-        take_turns(|| self.may_wait() && can_be_waited_for(self.fd));
+        take_turns(|| self.may_wait());
     }
 }
 

@@ -82,11 +82,17 @@ pub fn job(job: &Value) -> String {
     for (at, what) in history(job) {
         let _ = writeln!(text, "{:<40}  {}", moment(at, now), what.replace('\n', "\n    "));
     }
-    if let Some(payload) = job["payload"].as_str().filter(|payload| !payload.is_empty()) {
-        let pretty = serde_json::from_str::<Value>(payload).map(|value| format!("{value:#}"));
-        let _ = writeln!(text, "\n{}", pretty.as_deref().unwrap_or(payload));
+    if let Some(payload) = payload(job) {
+        let _ = writeln!(text, "\n{payload}");
     }
     text
+}
+
+/// Its payload, on several lines if it is JSON; `None` if it is empty.
+pub(crate) fn payload(job: &Value) -> Option<String> {
+    let payload = job["payload"].as_str().filter(|payload| !payload.is_empty())?;
+    let pretty = serde_json::from_str::<Value>(payload).map(|value| format!("{value:#}"));
+    Some(pretty.unwrap_or_else(|_| payload.to_owned()))
 }
 
 /// From when it was taken in to its end, as times and words.

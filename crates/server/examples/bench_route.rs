@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use tenfold_http::h1::Head;
 use tenfold_http::limits::HeadLimits;
-use tenfold_server::{App, Context, Json, NoBody, Opened, Path, Peer, Query};
+use tenfold_server::{App, Context, Json, NoBody, Opened, Path, Peer, Query, RequestId};
 
 const ROUNDS: usize = 21;
 const REQUESTS: u32 = 200_000;
@@ -43,7 +43,8 @@ fn round(opened: &Opened, target: &str) -> f64 {
         let view = black_box(&head).view(&bytes);
         let found = opened.router.find(view.method_str(), view.path());
         let mut gate = NoBody;
-        let mut context = Context::new(view, &found, &peer, &opened.state, &mut gate);
+        let mut context =
+            Context::new(view, &found, &peer, &opened.state, &mut gate, RequestId::sent_in(view));
         black_box(opened.router.answer(&mut context));
     }
     start.elapsed().as_secs_f64() * 1e9 / f64::from(REQUESTS)

@@ -42,12 +42,14 @@ pub struct Context<'a> {
     peer: &'a Peer,
     state: &'a StateMap,
     gate: &'a mut dyn BodyGate,
+    /// The id that the client has sent.
+    sent_id: Option<&'a str>,
     /// Made at the first question.
     request_id: Option<RequestId>,
 }
 
 impl<'a> Context<'a> {
-    /// A request whose route has been found.
+    /// A request whose route has been found. `sent_id` is what [`RequestId::sent_in`] finds in its head.
     #[inline]
     pub fn new(
         head: HeadView<'a>,
@@ -55,8 +57,9 @@ impl<'a> Context<'a> {
         peer: &'a Peer,
         state: &'a StateMap,
         gate: &'a mut dyn BodyGate,
+        sent_id: Option<&'a str>,
     ) -> Context<'a> {
-        Context { head, found, peer, state, gate, request_id: None }
+        Context { head, found, peer, state, gate, sent_id, request_id: None }
     }
 
     /// The request's head.
@@ -107,9 +110,9 @@ impl<'a> Context<'a> {
 
     /// The request's id, the client's or a new one; from then on it is sent with the response.
     pub fn request_id(&mut self) -> &RequestId {
-        let head = self.head;
+        let sent = self.sent_id;
         self.request_id.get_or_insert_with(|| {
-            RequestId::of(head).unwrap_or_else(|| {
+            sent.map(RequestId::from_sent).unwrap_or_else(|| {
                 let id = RequestId::generate();
                 // That of the client is in sight since the head was parsed.
                 if let Some(account) = account::current() {
@@ -124,7 +127,7 @@ impl<'a> Context<'a> {
     #[inline]
     pub(crate) fn request_id_to_send(&mut self) -> Option<&RequestId> {
         if self.request_id.is_none() {
-            self.request_id = RequestId::of(self.head);
+            self.request_id = self.sent_id.map(RequestId::from_sent);
         }
         self.request_id.as_ref()
     }

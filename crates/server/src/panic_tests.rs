@@ -1,7 +1,7 @@
 //! A panic is answered, counted and logged once, on a thread and on a fiber. The log is looked at through a subscriber of
 //! the test's own.
 
-use std::sync::{Mutex, mpsc};
+use std::sync::{LazyLock, Mutex, mpsc};
 
 use tenfold_runtime::Runtime;
 use tracing::field::{Field, Visit};
@@ -42,6 +42,15 @@ impl Subscriber for Errors {
     fn exit(&self, _: &span::Id) {}
 }
 
+/// Installs the hook, and makes sure that a subscriber hears of a line that another thread logs for the first time, without one:
+/// where there is one subscriber only, tracing-core asks that thread's instead, and remembers that nobody wants the line.
+fn begin() {
+    static KEPT: LazyLock<[tracing::Dispatch; 2]> =
+        LazyLock::new(|| [(), ()].map(|()| tracing::Dispatch::new(Errors(Mutex::new(mpsc::channel().0)))));
+    LazyLock::force(&KEPT);
+    install_hook();
+}
+
 fn failing() -> &'static str {
     panic!("out of {}", "tea")
 }
@@ -53,7 +62,7 @@ fn line_of(log: &mpsc::Receiver<String>) -> String {
 }
 
 fn check(run: impl FnOnce(tracing::Dispatch) -> (u16, String)) {
-    install_hook();
+    begin();
     let (sender, log) = mpsc::channel();
     let dispatch = tracing::Dispatch::new(Errors(Mutex::new(sender)));
     let before = tenfold_scoreboard::current().panics.get();
@@ -88,7 +97,7 @@ fn on_a_fiber() {
 
 #[test]
 fn a_handler_that_follows_is_not_disturbed() {
-    install_hook();
+    begin();
     assert_eq!(ask().0, 500);
     assert_eq!(text_of(Asked::get("/a").call(|| "fine")), "fine");
     assert_eq!(HANDLERS.get(), 0);
@@ -96,7 +105,7 @@ fn a_handler_that_follows_is_not_disturbed() {
 
 #[test]
 fn a_panic_that_the_handler_catches_is_logged_when_its_fiber_ends() {
-    install_hook();
+    begin();
     let (sender, log) = mpsc::channel();
     let dispatch = tracing::Dispatch::new(Errors(Mutex::new(sender)));
     let thread = std::thread::spawn(move || {

@@ -38,11 +38,16 @@ impl RequestId {
 
     /// The id that the client has sent, if it is sane. Anything else would be a way to write into our logs.
     pub fn of(head: HeadView<'_>) -> Option<RequestId> {
-        RequestId::text_of(head).map(|text| RequestId(text.into()))
+        RequestId::sent_in(head).map(RequestId::from_sent)
     }
 
-    /// The same, where it stands.
-    pub(crate) fn text_of<'a>(head: HeadView<'a>) -> Option<&'a str> {
+    /// One that the client has sent, as a value of its own.
+    pub(crate) fn from_sent(text: &str) -> RequestId {
+        RequestId(text.into())
+    }
+
+    /// As [`RequestId::of`], where it stands.
+    pub fn sent_in<'a>(head: HeadView<'a>) -> Option<&'a str> {
         let value = head.header(X_REQUEST_ID.as_str())?;
         let sane = !value.is_empty() && value.len() <= BYTES_MAX && value.iter().all(u8::is_ascii_graphic);
         std::str::from_utf8(value).ok().filter(|_| sane)

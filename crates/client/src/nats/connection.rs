@@ -21,7 +21,7 @@ const ASIDE_MAX: usize = 200_000;
 /// What a read may bring: many messages of a subscription.
 const READ_BYTES: usize = 64 << 10;
 /// Most requests that are on their way together.
-pub const REQUESTS_AT_ONCE: usize = 256;
+const REQUESTS_AT_ONCE: usize = 256;
 /// The subscription of answers.
 const ANSWERS: u64 = 1;
 
@@ -178,8 +178,8 @@ impl Connection {
         }
     }
 
-    /// Publishes all of these, and waits for their answers, which come in the order of the payloads. At most
-    /// 256 are on their way at a time: the server answers while it still reads.
+    /// Publishes all of these, and waits for their answers, which come in the order of the payloads. At most 256 are on their
+    /// way at a time: the server answers while it still reads.
     ///
     /// # Errors
     /// As [`Connection::request`]; which of them have arrived is not known then.

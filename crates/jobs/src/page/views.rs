@@ -30,7 +30,6 @@ pub(super) fn queues(jobs: &Jobs, path: &str) -> Result<Html<String>> {
 
 fn row_of(path: &str, queue: &Value) -> Vec<String> {
     let name = &queue["name"];
-    let halted = queue["paused"] == true || queue["draining"] == true;
     let state = match (queue["paused"] == true, queue["draining"] == true) {
         (true, _) => "<span class=\"bad\">paused</span>",
         (_, true) => "<span class=\"bad\">draining</span>",
@@ -43,7 +42,7 @@ fn row_of(path: &str, queue: &Value) -> Vec<String> {
     let link = |state: &str, shown: &str| {
         format!("<a href=\"{path}/list?state={state}&amp;queue={}\">{shown}</a>", encode(name))
     };
-    let mut steps: Vec<&str> = if halted { vec!["resume"] } else { vec!["pause", "drain"] };
+    let mut steps: Vec<&str> = if state.is_empty() { vec!["pause", "drain"] } else { vec!["resume"] };
     let has_dead = queue["dead"].as_u64() > Some(0);
     if has_dead {
         steps.push("retry");
@@ -170,9 +169,8 @@ pub(super) fn job(jobs: &Jobs, path: &str, id: &str) -> Result<Html<String>> {
         .map(|(at, what)| vec![moment(at, now), format!("<div class=\"error\">{}</div>", escape(&what))]);
     body.push_str("<h2>History</h2>");
     body.push_str(&table(&["when", "what"], history));
-    if let Some(payload) = job["payload"].as_str().filter(|payload| !payload.is_empty()) {
-        let pretty = serde_json::from_str::<Value>(payload).map(|value| format!("{value:#}"));
-        let _ = write!(body, "<h2>Payload</h2><pre>{}</pre>", escape(pretty.as_deref().unwrap_or(payload)));
+    if let Some(payload) = report::payload(&job) {
+        let _ = write!(body, "<h2>Payload</h2><pre>{}</pre>", escape(&payload));
     }
     Ok(whole(&format!("Job {id}"), "", &body))
 }

@@ -230,7 +230,9 @@ mod tests {
     }
 
     fn every_kind() -> Vec<(&'static str, Body)> {
-        let path = std::env::temp_dir().join(format!("tenfold-body-{}", std::process::id()));
+        // Its name is the thread's too: another test writes and removes one at the same time.
+        let name = format!("tenfold-body-{}-{:?}", std::process::id(), std::thread::current().id());
+        let path = std::env::temp_dir().join(name);
         std::fs::write(&path, "0123456789").expect("the temporary directory is writable");
         let file = || std::fs::File::open(&path).expect("it was written above");
         let bodies = vec![

@@ -9,6 +9,7 @@ use crate::context::{BodyGate, Context};
 use crate::extract::FromRequest;
 use crate::handler::Handler;
 use crate::peer::Peer;
+use crate::request_id::RequestId;
 use crate::respond::Response;
 use crate::route::Routes;
 use crate::router::Router;
@@ -92,7 +93,8 @@ impl Asked {
         let view = head.view(&bytes);
         let found = router.find(view.method_str(), view.path());
         let mut gate = OneBody(Some(Bytes::from(self.body.clone()).into()));
-        f(&mut Context::new(view, &found, &self.peer, &self.state, &mut gate))
+        let sent_id = RequestId::sent_in(view);
+        f(&mut Context::new(view, &found, &self.peer, &self.state, &mut gate, sent_id))
     }
 
     /// Extracts a value as a handler's argument.

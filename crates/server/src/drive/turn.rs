@@ -74,13 +74,15 @@ pub(crate) fn take(
     {
         account.add_before(Stage::Queue, before.as_nanos() as u64);
     }
-    if let Some((account, id)) = account.zip(RequestId::text_of(view)) {
+    let sent_id = RequestId::sent_in(view);
+    if let Some((account, id)) = account.zip(sent_id) {
         account.set_id(id);
     }
     let deadline = deadline_of(conn, &found, before);
     let mut turn = Turn {
         conn,
         view,
+        sent_id,
         request,
         head,
         rest,
@@ -118,6 +120,8 @@ fn has_no_body(view: &HeadView<'_>) -> bool {
 struct Turn<'a> {
     conn: &'a Connection,
     view: HeadView<'a>,
+    /// The request id that the client has sent.
+    sent_id: Option<&'a str>,
     /// Method and path.
     request: (&'a str, &'a str),
     /// The bytes of the head.
@@ -175,7 +179,7 @@ impl Turn<'_> {
                 if let Some(account) = account {
                     account.take_over(&handed);
                     account.label(self.request.0, self.request.1);
-                    if let Some(id) = RequestId::text_of(self.view) {
+                    if let Some(id) = self.sent_id {
                         account.set_id(id);
                     }
                 }
@@ -214,7 +218,8 @@ impl Turn<'_> {
         let started = service.access_log.is_on().then(Instant::now);
         let mut response = None;
         {
-            let mut cx = Context::new(self.view, found, &self.conn.peer, &service.state, &mut intake);
+            let (peer, state) = (&self.conn.peer, &service.state);
+            let mut cx = Context::new(self.view, found, peer, state, &mut intake, self.sent_id);
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
             let call = || service.router.answer_into(&mut cx, &mut response);

@@ -21,6 +21,14 @@ pub(crate) fn metrics(status: &Value, board: Scoreboard) -> String {
     page.0
 }
 
+/// Numbers of the same kind that several things have: the field of a status, the end of the family's name, its type, what the field
+/// is multiplied by, and what it is.
+type Family = (&'static str, &'static str, &'static str, f64, &'static str);
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
 struct Page(String);
 
 impl Page {
@@ -134,7 +142,7 @@ impl Page {
     }
 
     fn workers(&mut self, status: &Value) {
-        for (field, name, kind, scale, help) in [
+        let families = [
             ("requests", "requests_total", "counter", 1.0, "Request heads parsed."),
             ("connections_open", "connections_open", "gauge", 1.0, "Connections open now."),
             ("in_flight", "requests_in_flight", "gauge", 1.0, "Requests that are being served now."),
@@ -142,26 +150,25 @@ impl Page {
             ("memory_bytes", "memory_bytes", "gauge", 1.0, "Proportional share of memory."),
             ("cpu_ms", "cpu_seconds_total", "counter", 1e-3, "Processor time of the process."),
             ("lag_ms", "lag_seconds", "gauge", 1e-3, "Longest that a ready request waits to run, until now."),
-        ] {
-            let full = format!("tenfold_worker_{name}");
-            self.family(&full, kind, help);
-            for worker in status["workers"].as_array().into_iter().flatten() {
-                if let (Some(value), Some(slot)) = (worker[field].as_f64(), worker["slot"].as_u64()) {
-                    let group = worker["group"].as_str().unwrap_or("");
-                    let pid = worker["pid"].to_string();
-                    self.sample(
-                        &full,
-                        &[("slot", &slot.to_string()), ("group", group), ("pid", &pid)],
-                        value * scale,
-                    );
-                }
-            }
-        }
+        ];
+        let labels = |worker: &Value| {
+            let (slot, group) = (worker["slot"].as_u64()?, worker["group"].as_str().unwrap_or(""));
+            Some(vec![
+                ("slot", slot.to_string()),
+                ("group", group.to_owned()),
+                ("pid", worker["pid"].to_string()),
+            ])
+        };
+        self.of_each("tenfold_worker", &families, list(&status["workers"]), labels);
     }
 
     /// The doors of the lanes, in all workers together.
     fn lanes(&mut self, lanes: &Value) {
-        for (field, name, kind, scale, help) in [
+        let lanes = list(lanes);
+        if lanes.is_empty() {
+            return;
+        }
+        let families = [
             ("in_use", "in_use", "gauge", 1.0, "Requests that have a place."),
             ("at_once", "at_once", "gauge", 1.0, "Places at the moment, as found where that is adaptive."),
             ("at_once_max", "at_once_max", "gauge", 1.0, "Most places that there can be."),
@@ -175,26 +182,18 @@ impl Page {
                 "For how long the one has waited that came first.",
             ),
             ("shed", "shed_total", "counter", 1.0, "Requests that were refused here."),
-        ] {
-            let full = format!("tenfold_lane_{name}");
-            let lanes = lanes.as_array().map_or(&[][..], Vec::as_slice);
-            if !lanes.is_empty() {
-                self.family(&full, kind, help);
-            }
-            for lane in lanes {
-                if let (Some(name), Some(door), Some(value)) =
-                    (lane["lane"].as_str(), lane["door"].as_str(), lane[field].as_f64())
-                {
-                    self.sample(&full, &[("lane", name), ("door", door)], value * scale);
-                }
-            }
-        }
+        ];
+        let labels = |lane: &Value| {
+            let label = |name: &str| lane[name].as_str().map(str::to_owned);
+            Some(vec![("lane", label("lane")?), ("door", label("door")?)])
+        };
+        self.of_each("tenfold_lane", &families, lanes, labels);
     }
 
     /// What the keeper of the jobs says, if there is one.
     fn jobs(&mut self, jobs: &Value) {
         let Some(queues) = jobs["queues"].as_array() else { return };
-        for (field, name, kind, scale, help) in [
+        let families = [
             ("live", "live", "gauge", 1.0, "Jobs that have not ended."),
             ("ready", "ready", "gauge", 1.0, "Jobs that could start."),
             ("delayed", "delayed", "gauge", 1.0, "Jobs whose time has not come."),
@@ -211,12 +210,27 @@ impl Page {
             ("refused", "refused_total", "counter", 1.0, "Jobs that had no room."),
             ("dropped", "dropped_total", "counter", 1.0, "Jobs that were dropped to make room."),
             ("cancelled", "cancelled_total", "counter", 1.0, "Jobs taken back."),
-        ] {
-            let full = format!("tenfold_jobs_{name}");
+        ];
+        let labels = |queue: &Value| Some(vec![("queue", queue["name"].as_str()?.to_owned())]);
+        self.of_each("tenfold_jobs", &families, queues, labels);
+    }
+
+    /// Numbers that each of several things has: their families, and in them one sample of each thing that has the number and
+    /// `labels`.
+    fn of_each(
+        &mut self,
+        prefix: &str,
+        families: &[Family],
+        things: &[Value],
+        labels: impl Fn(&Value) -> Option<Vec<(&'static str, String)>>,
+    ) {
+        for (field, name, kind, scale, help) in families {
+            let full = format!("{prefix}_{name}");
             self.family(&full, kind, help);
-            for queue in queues {
-                if let (Some(name), Some(value)) = (queue["name"].as_str(), queue[field].as_f64()) {
-                    self.sample(&full, &[("queue", name)], value * scale);
+            for thing in things {
+                if let (Some(value), Some(labels)) = (thing[field].as_f64(), labels(thing)) {
+                    let labels: Vec<_> = labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                    self.sample(&full, &labels, value * scale);
                 }
             }
         }
