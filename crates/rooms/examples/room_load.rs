@@ -7,18 +7,25 @@
 //! Each message that is published has a time in it, `"t":"NANOSECONDS"` of the monotonic clock, which is the same for all processes
 //! of a machine. Prints one line of JSON: deliveries a second, and the times from publish to receipt. `--rate 0` publishes one
 //! message after the other without a pause; `--idle` publishes nothing and says only that all are connected; `--stalled N` has N
-//! of the clients read nothing; `--on-word` begins when a line comes on its standard input, so that two of these can take turns. It does no more with a frame than to find its end: the other core is the server's.
+//! of the clients read nothing; `--on-word` begins when a line comes on its standard input, so that two of these can take turns. It
+//! does no more with a frame than to find its end: the other core is the server's.
+//!
+//! `--stamps N` takes the times of N clients, one in so many, and from the kernel's stamp of each packet (`SO_TIMESTAMPNS`,
+//! Documentation/networking/timestamping.rst): when it came to the clients' network device. The others are read when there is
+//! time. So 15,000 clients that share a core do not measure the line in front of that core, which real ones have not.
 
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
+use nix::sys::time::TimeSpec;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 use rustix::net::{AddressFamily, SocketType};
@@ -38,6 +45,7 @@ struct Options {
     bytes: usize,
     idle: bool,
     on_word: bool,
+    stamps: usize,
 }
 
 fn options() -> Result<Options, String> {
@@ -55,6 +63,7 @@ fn options() -> Result<Options, String> {
         bytes: 100,
         idle: false,
         on_word: false,
+        stamps: 0,
     };
     while let Some(name) = arguments.next() {
         match name.as_str() {
@@ -73,6 +82,7 @@ fn options() -> Result<Options, String> {
             "--publish" => options.publish = value,
             "--clients" => options.clients = number()? as usize,
             "--stalled" => options.stalled = number()? as usize,
+            "--stamps" => options.stamps = number()? as usize,
             "--rate" => options.rate = number()?,
             "--seconds" => options.seconds = number()?,
             "--bytes" => options.bytes = number()? as usize,
@@ -196,6 +206,8 @@ struct Client {
     stream: TcpStream,
     /// The beginning of a frame that is not whole.
     rest: Vec<u8>,
+    /// Whether the times of its messages count; with stamps only some clients' do.
+    timed: bool,
 }
 
 struct Load {
@@ -206,6 +218,11 @@ struct Load {
     /// Microseconds from publish to receipt, by how often.
     times: HashMap<u64, u64>,
     last_at: Instant,
+    /// What is read with the kernel's stamps, and how much further the clock of those is than ours.
+    stamps: Option<Duration>,
+    /// Who of those without a time is read next. The first ones read nothing.
+    next: usize,
+    stalled: usize,
 }
 
 impl Load {
@@ -223,19 +240,39 @@ impl Load {
                     options.path, options.address
                 );
                 stream.write_all(request.as_bytes())?;
-                clients.push(Client { stream, rest: Vec::new() });
+                clients.push(Client { stream, rest: Vec::new(), timed: true });
             }
             for client in &mut clients[first..end] {
                 shake_hands(client, options)?;
             }
         }
-        for (number, client) in clients.iter().enumerate() {
+        let every = options.clients.checked_div(options.stamps).unwrap_or(1).max(1);
+        for (number, client) in clients.iter_mut().enumerate() {
             client.stream.set_nonblocking(true)?;
-            if number >= options.stalled {
+            client.timed = number % every == 0;
+            if options.stamps > 0 && client.timed {
+                setsockopt(&client.stream, sockopt::ReceiveTimestampns, &true)?;
+            }
+            if number >= options.stalled && client.timed {
                 epoll::add(&epoll, client.stream.as_fd(), EventData::new_u64(number as u64), EventFlags::IN)?;
             }
         }
-        Ok(Load { epoll, clients, received: 0, gone: 0, times: HashMap::new(), last_at: Instant::now() })
+        let stamps = (options.stamps > 0).then(|| {
+            let real = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+            Duration::new(real.tv_sec as u64, real.tv_nsec as u32) - Duration::from_nanos(now_ns())
+        });
+        let (times, last_at) = (HashMap::new(), Instant::now());
+        Ok(Load {
+            epoll,
+            clients,
+            received: 0,
+            gone: 0,
+            times,
+            last_at,
+            stamps,
+            next: 0,
+            stalled: options.stalled,
+        })
     }
 
     fn begin(&mut self) {
@@ -258,16 +295,32 @@ impl Load {
             };
             let now = now_ns();
             for event in &events[..count] {
-                let number = event.data.u64() as usize;
-                match self.clients[number].stream.read(&mut chunk) {
-                    Ok(0) => self.lose(number),
-                    Ok(count) => self.take(number, &chunk[..count], now),
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => self.lose(number),
+                self.read(event.data.u64() as usize, &mut chunk, now);
+            }
+            if self.stamps.is_some() && count == 0 {
+                for _ in 0..AT_ONCE {
+                    self.next = (self.next + 1) % self.clients.len();
+                    if self.next >= self.stalled && !self.clients[self.next].timed {
+                        self.read(self.next, &mut chunk, now);
+                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn read(&mut self, number: usize, chunk: &mut [u8], now: u64) {
+        let client = &mut self.clients[number];
+        let read = match self.stamps {
+            Some(ahead) if client.timed => read_stamped(&client.stream, chunk, ahead),
+            _ => client.stream.read(chunk).map(|count| (count, now)),
+        };
+        match read {
+            Ok((0, _)) => self.lose(number),
+            Ok((count, at)) => self.take(number, &chunk[..count], at),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => self.lose(number),
+        }
     }
 
     fn lose(&mut self, number: usize) {
@@ -291,7 +344,9 @@ impl Load {
                 Some(sent) => {
                     self.received += 1;
                     self.last_at = Instant::now();
-                    *self.times.entry(now.saturating_sub(sent) / 1_000).or_default() += 1;
+                    if client.timed {
+                        *self.times.entry(now.saturating_sub(sent) / 1_000).or_default() += 1;
+                    }
                 }
                 // Engine.IO asks whether we are there.
                 None if payload == b"2" => answers.push("3"),
@@ -340,6 +395,19 @@ fn connect(to: SocketAddrV4, number: usize) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     Ok(stream)
+}
+
+/// How many bytes, and when the last of them came, in the clock of [`now_ns`].
+fn read_stamped(stream: &TcpStream, chunk: &mut [u8], ahead: Duration) -> io::Result<(usize, u64)> {
+    let mut space = nix::cmsg_space!(TimeSpec);
+    let mut parts = [io::IoSliceMut::new(chunk)];
+    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
+    let stamp = message.cmsgs()?.find_map(|part| match part {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
+        _ => None,
+    });
+    let at = stamp.and_then(|stamp| stamp.checked_sub(ahead));
+    Ok((message.bytes, at.map_or_else(now_ns, |at| at.as_nanos() as u64)))
 }
 
 fn shake_hands(client: &mut Client, options: &Options) -> io::Result<()> {
