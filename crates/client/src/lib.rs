@@ -48,6 +48,9 @@ pub mod sqlite;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
+#[doc(hidden)]
+pub mod fuzz;
+
 mod address;
 mod hub;
 mod link;

@@ -3,7 +3,7 @@
 //! Commands of all fibers of a loop go over one connection, many at a time. One server; which of several a key belongs to is
 //! the caller's to say.
 
-mod meta;
+pub(crate) mod meta;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};

@@ -1,10 +1,11 @@
 //! A MySQL and MariaDB client: prepared statements over our streams, as blocking calls.
 //!
-//! Statements are prepared once for each connection. The login is `mysql_native_password`; no TLS, no compression, one
-//! statement at a time.
+//! Statements are prepared once for each connection. The login is `caching_sha2_password` (MySQL 8 and later) or
+//! `mysql_native_password` (MariaDB); no TLS, no compression, one statement at a time.
 
 mod connection;
-mod packet;
+mod login;
+pub(crate) mod packet;
 mod settings;
 mod value;
 
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::pool::{Pool, PoolOptions, Pooled};
 
 pub use connection::{Changes, Connection};
+use settings::ServerKey;
 pub use settings::Settings;
 pub use value::{FromField, Row, Value};
 
@@ -90,6 +92,24 @@ impl ClientBuilder {
     /// Largest row; default 64 MiB.
     pub fn row_bytes_max(mut self, bytes: usize) -> Self {
         self.settings.row_bytes_max = bytes;
+        self
+    }
+
+    /// The key of the server (PEM; its file `public_key.pem`), which encrypts the password when the server has to see it: at
+    /// the first `caching_sha2_password` login of a user since it was started. Without it a server on this machine is asked for
+    /// its key, and to another one such a login fails, because who is in between could answer with a key of its own.
+    ///
+    /// # Errors
+    /// [`Error::InvalidRequest`] when it is no RSA key of 512 to 4,096 bits.
+    pub fn server_key(mut self, pem: &str) -> Result<Self, Error> {
+        login::key(pem).map_err(|reason| Error::InvalidRequest(format!("the server's key: {reason}")))?;
+        self.settings.server_key = ServerKey::Known(pem.into());
+        Ok(self)
+    }
+
+    /// Asks any server for its key, as most drivers do: for networks that nobody else is in.
+    pub fn trust_server_key(mut self) -> Self {
+        self.settings.server_key = ServerKey::OfAnybody;
         self
     }
 

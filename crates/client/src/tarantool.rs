@@ -3,7 +3,7 @@
 //! Requests of all fibers of a loop go over one connection, many at a time; replies carry numbers, so a slow request holds up
 //! nobody. Values are serde's. No cluster, no schema on our side but the numbers of spaces.
 
-mod iproto;
+pub(crate) mod iproto;
 mod space;
 mod stream;
 

@@ -1,4 +1,5 @@
-//! The MySQL client against a real MariaDB, on fibers over both backends and on plain threads.
+//! The MySQL client against a real MariaDB, and a real MySQL where there is one, on fibers over both backends and on plain
+//! threads.
 
 #![cfg(feature = "mysql")]
 
@@ -12,14 +13,23 @@ use tenfold_client::Error;
 use tenfold_client::mysql::{Client, Value};
 use tenfold_client::pool::PoolOptions;
 use tenfold_runtime::{deadline, scope, sleep, spawn};
-use tenfold_testkit::services::MariaDb;
+use tenfold_testkit::services::{MariaDb, MySql};
 
 static MARIADB: LazyLock<Option<MariaDb>> = LazyLock::new(MariaDb::start);
+static MYSQL: LazyLock<Option<MySql>> = LazyLock::new(MySql::start);
 
-/// A client; `None` where there is no server, and the test is left out.
-fn client() -> Option<Client> {
-    let url = MARIADB.as_ref()?.url();
-    Some(Client::builder(&url).unwrap().pool(PoolOptions::new().connections_max(8)).build())
+/// Runs a test with a client of each server that there is.
+fn on_each_server(test: fn(&Client)) {
+    let urls = [MARIADB.as_ref().map(MariaDb::url), MYSQL.as_ref().map(MySql::url)];
+    for url in urls.into_iter().flatten() {
+        everywhere_with(&url, test);
+    }
+}
+
+fn everywhere_with(url: &str, test: fn(&Client)) {
+    let client = Client::builder(url).unwrap().pool(PoolOptions::new().connections_max(8));
+    let client: &'static _ = Box::leak(Box::new(client));
+    everywhere(move || test(&client.clone().build()));
 }
 
 /// A table of the caller's own.
@@ -31,11 +41,10 @@ fn table(client: &Client, columns: &str) -> String {
 
 #[test]
 fn fields_of_each_type_come_back_as_they_were_sent() {
-    everywhere(|| {
-        let Some(client) = client() else { return };
+    on_each_server(|client| {
         let columns = "id bigint primary key auto_increment, tiny tinyint, big bigint unsigned, real_ double, word text, \
                        at datetime(3), long_ time, price decimal(8,2), data longblob";
-        let table = table(&client, columns);
+        let table = table(client, columns);
         let mut connection = client.get().unwrap();
         let data = vec![7u8; 100_000];
         let insert = format!(
@@ -73,8 +82,7 @@ fn fields_of_each_type_come_back_as_they_were_sent() {
 
 #[test]
 fn refusals_have_their_sqlstate_and_break_nothing() {
-    everywhere(|| {
-        let Some(client) = client() else { return };
+    on_each_server(|client| {
         let mut connection = client.get().unwrap();
         for (sql, state) in [("selec", "42000"), ("select * from nowhere", "42S02")] {
             match connection.query(sql, &[]) {
@@ -94,9 +102,8 @@ fn refusals_have_their_sqlstate_and_break_nothing() {
 
 #[test]
 fn a_transaction_lasts_if_its_work_succeeds() {
-    everywhere(|| {
-        let Some(client) = client() else { return };
-        let table = table(&client, "id int primary key");
+    on_each_server(|client| {
+        let table = table(client, "id int primary key");
         let insert = format!("insert into {table} values (?)");
         let mut connection = client.get().unwrap();
         connection.transaction(|inside| inside.execute(&insert, &[1.into()])).unwrap();
@@ -124,26 +131,25 @@ fn running(client: &Client, comment: &str) -> i64 {
 
 #[test]
 fn a_deadline_and_a_cancel_kill_the_query_on_the_server_too() {
-    everywhere(|| {
-        let Some(client) = client() else { return };
+    on_each_server(|client| {
         let comment = unique("mark");
         let sql = format!("select sleep(600) /* {comment} */");
         let late =
             deadline(Duration::from_millis(100), || client.get().unwrap().query(&sql, &[]).unwrap_err());
         assert!(late.is_timeout(), "{late}");
-        while running(&client, &comment) > 0 {
+        while running(client, &comment) > 0 {
             sleep(Duration::from_millis(2));
         }
         let task = {
             let (client, sql) = (client.clone(), sql.clone());
             spawn(move || client.get().unwrap().query(&sql, &[]).unwrap_err())
         };
-        while running(&client, &comment) == 0 {
+        while running(client, &comment) == 0 {
             sleep(Duration::from_millis(2));
         }
         task.cancel();
         assert!(matches!(task.join().unwrap(), Error::Cancelled { .. }));
-        while running(&client, &comment) > 0 {
+        while running(client, &comment) > 0 {
             sleep(Duration::from_millis(2));
         }
         assert_eq!(client.pool().stats().discarded, 2);
@@ -152,8 +158,7 @@ fn a_deadline_and_a_cancel_kill_the_query_on_the_server_too() {
 
 #[test]
 fn waits_of_many_queries_overlap() {
-    everywhere(|| {
-        let Some(client) = client() else { return };
+    on_each_server(|client| {
         let begin = std::time::Instant::now();
         client.get().unwrap().query("select sleep(0.05)", &[]).unwrap();
         let one = begin.elapsed();

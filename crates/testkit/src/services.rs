@@ -10,6 +10,7 @@
 mod instance;
 mod mariadb;
 mod memcached;
+mod mysql;
 mod nats;
 mod postgres;
 mod redis;
@@ -18,6 +19,7 @@ mod tarantool;
 pub use instance::Instance;
 pub use mariadb::MariaDb;
 pub use memcached::Memcached;
+pub use mysql::MySql;
 pub use nats::Nats;
 pub use postgres::Postgres;
 pub use redis::Redis;

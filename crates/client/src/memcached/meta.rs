@@ -12,11 +12,11 @@ const KEY_BYTES_MAX: usize = 250;
 
 /// Replies come in the order of the commands.
 #[derive(Debug)]
-pub(super) struct Meta;
+pub(crate) struct Meta;
 
 /// A reply. Each meta command has one.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     /// `VA`: a value, and its version where that was asked for.
     Value { data: Bytes, version: u64 },
     /// `HD`: done.

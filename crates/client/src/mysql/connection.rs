@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use sha1::{Digest, Sha1};
 use tenfold_runtime::cause::{Cause, waiting_for};
 use tenfold_runtime::net::TcpStream;
 use tenfold_runtime::{park, spawn_detached};
@@ -13,8 +12,9 @@ use crate::address::after;
 use crate::error::{Error, Phase};
 use crate::received::Received;
 
+use super::login::{self, Login};
 use super::packet::{self, Column, Done, Greeting, Reader};
-use super::settings::Settings;
+use super::settings::{ServerKey, Settings};
 use super::value::{Row, Value};
 
 /// Most statements that a connection keeps prepared.
@@ -80,26 +80,61 @@ impl Connection {
         let greeting = Greeting::parse(&first)?;
         self.number = greeting.connection;
         let Settings { user, password, database, .. } = self.settings.clone();
-        let proof = native_password(&password, &greeting.salt);
-        self.send(&packet::login(&user, &proof, database.as_deref()), until)?;
+        // The server's own choice saves a round trip where it is the user's as well.
+        let mut login = Login::by_name(&greeting.plugin).unwrap_or(Login::NativePassword);
+        let mut salt = greeting.salt;
+        let proof = login.proof(&password, &salt);
+        self.send(&packet::login(&user, (login.name(), &proof), database.as_deref()), until)?;
         loop {
             let answer = self.receive(until)?;
             match answer.first() {
                 Some(0x00) => return Ok(()),
                 Some(0xff) => return Err(packet::refusal(&answer)),
-                Some(0xfe) => match packet::switch(&answer)? {
-                    (b"mysql_native_password", salt) => {
-                        self.send(&native_password(&password, salt), until)?
-                    }
+                Some(0xfe) => {
+                    let (plugin, new_salt) = packet::switch(&answer)?;
+                    login = Login::by_name(plugin).ok_or(Error::Unexpected(
+                        "the server asks for a login other than caching_sha2_password and mysql_native_password",
+                    ))?;
+                    salt = new_salt.to_vec();
+                    self.send(&login.proof(&password, &salt), until)?;
+                }
+                Some(0x01) if login == Login::CachingSha2 => match answer[1..] {
+                    // The server knows the password's digest, and says so before it says that all is well.
+                    [login::KNOWN] => {}
+                    [login::UNKNOWN] => self.show_password(&salt, until)?,
                     _ => {
-                        return Err(Error::Unexpected(
-                            "the server asks for a login other than mysql_native_password",
-                        ));
+                        return Err(Error::Unexpected("the server goes on with its login in an unknown way"));
                     }
                 },
                 _ => return Err(Error::Unexpected("the server asks for more than a password")),
             }
         }
+    }
+
+    /// The server has only a digest that it has to compute from the password itself: sends it, for nobody but who has the key.
+    fn show_password(&mut self, salt: &[u8], until: Instant) -> Result<(), Error> {
+        let key = match &self.settings.server_key {
+            ServerKey::Known(pem) => pem.clone(),
+            ServerKey::OfLoopback if !self.peer_is_loopback() => {
+                return Err(Error::Unexpected(
+                    "the server does not know the password's digest and wants it encrypted with its key, which only \
+                     ClientBuilder::server_key says",
+                ));
+            }
+            ServerKey::OfLoopback | ServerKey::OfAnybody => {
+                self.send(&[login::SEND_KEY], until)?;
+                match self.receive(until)?.split_first() {
+                    Some((0x01, pem)) => String::from_utf8_lossy(pem).into_owned(),
+                    _ => return Err(Error::Unexpected("the server does not say its key")),
+                }
+            }
+        };
+        let shown = login::encrypted(&self.settings.password, salt, &key)?;
+        self.send(&shown, until)
+    }
+
+    fn peer_is_loopback(&self) -> bool {
+        self.stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback())
     }
 
     /// Runs a statement, with parameters in the place of `?`, and returns all rows.
@@ -322,17 +357,6 @@ fn kill(settings: Settings, number: u32) {
         true => drop(spawn_detached("kill", kill)),
         false => drop(std::thread::Builder::new().name("kill".into()).spawn(kill)),
     }
-}
-
-/// The proof of `mysql_native_password`: the password's digest under a mask that only its digest's digest and the salt give.
-fn native_password(password: &str, salt: &[u8]) -> Vec<u8> {
-    if password.is_empty() {
-        return Vec::new();
-    }
-    let one = Sha1::digest(password);
-    let two = Sha1::digest(one);
-    let mask = Sha1::new().chain_update(salt).chain_update(two).finalize();
-    one.iter().zip(mask).map(|(one, mask)| one ^ mask).collect()
 }
 
 impl std::fmt::Debug for Connection {

@@ -24,29 +24,31 @@ const UNSIGNED: u16 = 0x20;
 const UNSIGNED_PARAMETER: u8 = 0x80;
 
 /// Reads from the front of a packet.
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
+pub(crate) struct Reader<'a>(pub(crate) &'a [u8]);
 
 /// What the server says first.
 #[derive(Debug)]
-pub(super) struct Greeting {
-    pub(super) connection: u32,
-    pub(super) salt: Vec<u8>,
+pub(crate) struct Greeting {
+    pub(crate) connection: u32,
+    pub(crate) salt: Vec<u8>,
+    /// The login that it prefers; empty when it says none.
+    pub(crate) plugin: Vec<u8>,
 }
 
 /// A column's name and type.
 #[derive(Clone, Debug)]
-pub(super) struct Column {
-    pub(super) name: String,
+pub(crate) struct Column {
+    pub(crate) name: String,
     kind: u8,
     unsigned: bool,
 }
 
 /// The end of a statement without rows.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Done {
-    pub(super) changed: u64,
-    pub(super) last_id: u64,
-    pub(super) in_transaction: bool,
+pub(crate) struct Done {
+    pub(crate) changed: u64,
+    pub(crate) last_id: u64,
+    pub(crate) in_transaction: bool,
 }
 
 fn short() -> Error {
@@ -54,18 +56,18 @@ fn short() -> Error {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Error> {
+    pub(crate) fn bytes(&mut self, count: usize) -> Result<&'a [u8], Error> {
         let (front, rest) = self.0.split_at_checked(count).ok_or_else(short)?;
         self.0 = rest;
         Ok(front)
     }
 
-    pub(super) fn number(&mut self, bytes: usize) -> Result<u64, Error> {
+    pub(crate) fn number(&mut self, bytes: usize) -> Result<u64, Error> {
         Ok(self.bytes(bytes)?.iter().rev().fold(0, |number, byte| number << 8 | u64::from(*byte)))
     }
 
     /// A number of variable length.
-    pub(super) fn length(&mut self) -> Result<u64, Error> {
+    pub(crate) fn length(&mut self) -> Result<u64, Error> {
         match self.number(1)? {
             0xfc => self.number(2),
             0xfd => self.number(3),
@@ -88,7 +90,7 @@ impl<'a> Reader<'a> {
 }
 
 impl Greeting {
-    pub(super) fn parse(packet: &[u8]) -> Result<Greeting, Error> {
+    pub(crate) fn parse(packet: &[u8]) -> Result<Greeting, Error> {
         let mut reader = Reader(packet);
         if reader.number(1)? != 10 {
             return Err(Error::Unexpected("the server speaks another version of the protocol"));
@@ -99,12 +101,15 @@ impl Greeting {
         // Filler, capabilities, character set, status, capabilities, length of the salt, reserved.
         reader.bytes(1 + 2 + 1 + 2 + 2 + 1 + 10)?;
         salt.extend_from_slice(reader.bytes(12)?);
-        Ok(Greeting { connection, salt })
+        // The salt's end, and a name that older servers do not say and some do not end.
+        let rest = reader.0.get(1..).unwrap_or_default();
+        let plugin = rest.split(|byte| *byte == 0).next().unwrap_or_default().to_vec();
+        Ok(Greeting { connection, salt, plugin })
     }
 }
 
 /// The answer to a greeting.
-pub(super) fn login(user: &str, proof: &[u8], database: Option<&str>) -> Vec<u8> {
+pub(crate) fn login(user: &str, (plugin, proof): (&str, &[u8]), database: Option<&str>) -> Vec<u8> {
     let capabilities = CAPABILITIES | if database.is_some() { CONNECT_WITH_DB } else { 0 };
     let mut out = Vec::with_capacity(128);
     out.extend_from_slice(&capabilities.to_le_bytes());
@@ -118,12 +123,13 @@ pub(super) fn login(user: &str, proof: &[u8], database: Option<&str>) -> Vec<u8>
         out.extend_from_slice(database.as_bytes());
         out.push(0);
     }
-    out.extend_from_slice(b"mysql_native_password\0");
+    out.extend_from_slice(plugin.as_bytes());
+    out.push(0);
     out
 }
 
 /// What a plugin of the server's choice asks for: its name and a new salt.
-pub(super) fn switch(packet: &[u8]) -> Result<(&[u8], &[u8]), Error> {
+pub(crate) fn switch(packet: &[u8]) -> Result<(&[u8], &[u8]), Error> {
     let mut reader = Reader(packet);
     reader.bytes(1)?;
     let plugin = reader.until_zero()?;
@@ -131,7 +137,7 @@ pub(super) fn switch(packet: &[u8]) -> Result<(&[u8], &[u8]), Error> {
 }
 
 /// A packet that begins with 0xff.
-pub(super) fn refusal(packet: &[u8]) -> Error {
+pub(crate) fn refusal(packet: &[u8]) -> Error {
     let mut reader = Reader(packet);
     let (Ok(_), Ok(number)) = (reader.number(1), reader.number(2)) else { return short() };
     match reader.0.strip_prefix(b"#").and_then(|rest| rest.split_at_checked(5)) {
@@ -143,7 +149,7 @@ pub(super) fn refusal(packet: &[u8]) -> Error {
 }
 
 /// A packet that begins with 0x00.
-pub(super) fn done(packet: &[u8]) -> Result<Done, Error> {
+pub(crate) fn done(packet: &[u8]) -> Result<Done, Error> {
     let mut reader = Reader(packet);
     reader.number(1)?;
     let (changed, last_id) = (reader.length()?, reader.length()?);
@@ -151,14 +157,14 @@ pub(super) fn done(packet: &[u8]) -> Result<Done, Error> {
 }
 
 /// Whether a packet ends a list; then, whether a transaction is open.
-pub(super) fn end_of_list(packet: &[u8]) -> Option<bool> {
+pub(crate) fn end_of_list(packet: &[u8]) -> Option<bool> {
     match packet {
         [0xfe, _, _, low, high] => Some(u16::from_le_bytes([*low, *high]) & IN_TRANSACTION != 0),
         _ => None,
     }
 }
 
-pub(super) fn column(packet: &[u8]) -> Result<Column, Error> {
+pub(crate) fn column(packet: &[u8]) -> Result<Column, Error> {
     let mut reader = Reader(packet);
     for _ in 0..4 {
         reader.string()?;
@@ -172,7 +178,7 @@ pub(super) fn column(packet: &[u8]) -> Result<Column, Error> {
 }
 
 /// A row of a prepared statement.
-pub(super) fn row(packet: &[u8], columns: &[Column]) -> Result<Vec<Value>, Error> {
+pub(crate) fn row(packet: &[u8], columns: &[Column]) -> Result<Vec<Value>, Error> {
     let mut reader = Reader(packet);
     reader.bytes(1)?;
     let nulls = reader.bytes((columns.len() + 9) / 8)?;
@@ -238,7 +244,7 @@ fn time(reader: &mut Reader<'_>) -> Result<Value, Error> {
 }
 
 /// The command that runs a prepared statement.
-pub(super) fn execute(statement: u32, parameters: &[Value]) -> Vec<u8> {
+pub(crate) fn execute(statement: u32, parameters: &[Value]) -> Vec<u8> {
     let mut out = vec![0x17];
     out.extend_from_slice(&statement.to_le_bytes());
     // No cursor, one iteration.

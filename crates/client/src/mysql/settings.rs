@@ -8,6 +8,17 @@ use crate::pool::Manager;
 
 use super::connection::Connection;
 
+/// Whose key encrypts a password that the server has to see.
+#[derive(Clone)]
+pub(super) enum ServerKey {
+    /// The one that is known, as PEM.
+    Known(String),
+    /// What the server says, on this machine: nobody is in between.
+    OfLoopback,
+    /// What the server says, or who is in between.
+    OfAnybody,
+}
+
 /// What connections are opened with; the pool's manager.
 #[derive(Clone)]
 pub struct Settings {
@@ -19,6 +30,7 @@ pub struct Settings {
     pub(super) connect_timeout: Duration,
     pub(super) query_timeout: Duration,
     pub(super) row_bytes_max: usize,
+    pub(super) server_key: ServerKey,
 }
 
 impl Settings {
@@ -43,6 +55,7 @@ impl Settings {
             connect_timeout: Duration::from_secs(5),
             query_timeout: Duration::from_secs(30),
             row_bytes_max: 64 << 20,
+            server_key: ServerKey::OfLoopback,
         })
     }
 }

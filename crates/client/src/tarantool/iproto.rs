@@ -58,11 +58,11 @@ pub(super) mod key {
 
 /// Replies carry the number of their request: a slow one holds up nobody.
 #[derive(Debug)]
-pub(super) struct Iproto;
+pub(crate) struct Iproto;
 
 /// A response.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Reply {
+pub(crate) struct Reply {
     kind: u64,
     body: Value,
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tenfold_runtime::{BackendChoice, ReactorConfig, Runtime, RuntimeConfig};
 
 /// Runs a test on fibers over io_uring (where the kernel allows it), over epoll, and on a plain thread.
-pub fn everywhere(test: fn()) {
+pub fn everywhere(test: impl Fn() + Copy + Send + 'static) {
     for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
         match runtime(backend) {
             Ok(runtime) => runtime.run(test).unwrap(),

@@ -1,14 +1,15 @@
 //! MariaDB, with fresh system tables.
 
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
+use std::net::TcpStream;
 use std::ops::Deref;
 use std::process::Command;
 
-use super::instance::{Instance, Recipe, find_program, prepare_with};
+use super::instance::{Instance, Place, Recipe, find_program, prepare_with};
 
 /// Connections: 200 requests at once, each on its own, and some for the test.
-const CONNECTIONS_MAX: u32 = 300;
+pub(super) const CONNECTIONS_MAX: u32 = 300;
 
 /// Runs at each start.
 const INIT: &str = "CREATE DATABASE IF NOT EXISTS tenfold;\n\
@@ -42,13 +43,15 @@ static RECIPE: Recipe = Recipe {
         command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]);
         command
     },
-    answers: |stream, _| {
-        // A packet's header, then the version of the protocol: 10, or 255 for an error.
-        let mut greeting = [0; 5];
-        stream.read_exact(&mut greeting)?;
-        Ok(greeting[4] == 10)
-    },
+    answers: greets,
 };
+
+/// Whether a packet comes that begins with the version of the protocol: 10, or 255 for an error.
+pub(super) fn greets(stream: &mut TcpStream, _: &Place) -> io::Result<bool> {
+    let mut greeting = [0; 5];
+    stream.read_exact(&mut greeting)?;
+    Ok(greeting[4] == 10)
+}
 
 /// A private MariaDB with the user `tenfold` (password `tenfold`, every right) and the database `tenfold`; also on
 /// `mariadb.sock` in its directory.

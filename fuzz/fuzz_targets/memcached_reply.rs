@@ -1,0 +1,7 @@
+//! Whatever a server says: parsing ends, and what is whole stays whole. See `tenfold_client::fuzz`.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|input: &[u8]| tenfold_client::fuzz::memcached_reply(input));
