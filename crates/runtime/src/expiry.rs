@@ -73,7 +73,7 @@ fn is_first(until: Option<Instant>) -> bool {
 }
 
 fn keep(what: &str) {
-    let what = match task::with(|task| task.named.as_deref().copied()) {
+    let what = match task::with(|task| task.named) {
         Some(Named { cause, what: name }) => format!("{} {name}: {what}", cause.name()),
         None => what.to_owned(),
     };
