@@ -196,6 +196,10 @@ impl EpollBackend {
         entry.unread |= bits & READABLE;
         let unread = &mut entry.unread;
         entry.waiters.retain(|waiter| {
+            // An event reports all that the descriptor is ready for: the other direction has nothing to try.
+            if bits & ready_for(waiter.op) == 0 {
+                return true;
+            }
             // SAFETY: I1.
             let outcome = unsafe { perform(waiter.op, bits) };
             if let RawOp::Recv { len, .. } = waiter.op {
@@ -441,6 +445,15 @@ impl Backend for EpollBackend {
                 return Some(completion);
             }
         }
+    }
+}
+
+/// The events of which any may let a waiter go on.
+fn ready_for(op: RawOp) -> u32 {
+    match op {
+        RawOp::Recv { .. } => READABLE,
+        RawOp::Send { .. } => POLLOUT | POLLERR | POLLHUP,
+        _ => u32::MAX,
     }
 }
 
