@@ -15,7 +15,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::http::Method;
+use ::http::{HeaderMap, Method, header};
 use tenfold_http::limits::HeadLimits;
 
 use crate::error::Error;
@@ -51,7 +51,9 @@ struct Shared {
     times: Times,
     head: HeadLimits,
     body_bytes_max: usize,
-    user_agent: Option<::http::HeaderValue>,
+    /// Of every request.
+    headers: HeaderMap,
+    check_after: Duration,
 }
 
 /// How long each wait may take.
@@ -114,6 +116,7 @@ pub struct ClientBuilder {
     head: HeadLimits,
     body_bytes_max: usize,
     user_agent: Option<::http::HeaderValue>,
+    check_after: Duration,
     trust: Option<connection::Trust>,
 }
 
@@ -124,8 +127,7 @@ impl Default for ClientBuilder {
                 .connections_max(64)
                 // Below the 60 s and 75 s after which common servers close: whoever closes first loses no request.
                 .idle_timeout(Duration::from_secs(50))
-                .lifetime_max(None)
-                .check_after(Duration::ZERO),
+                .lifetime_max(None),
             idle_max: 256,
             times: Times {
                 connect: Duration::from_secs(5),
@@ -138,6 +140,7 @@ impl Default for ClientBuilder {
                 "tenfold/",
                 env!("CARGO_PKG_VERSION")
             ))),
+            check_after: Duration::from_millis(10),
             trust: None,
         }
     }
@@ -159,6 +162,17 @@ impl ClientBuilder {
     /// A connection that has idled for longer is not used again; default 50 s.
     pub fn idle_timeout(mut self, longest: Duration) -> Self {
         self.pool = self.pool.idle_timeout(longest);
+        self
+    }
+
+    /// A connection that has idled for this long is looked at before it is used again, at the cost of one system call;
+    /// default 10 ms, zero always looks. What the peer has closed, or said without having been asked, is then noticed and the
+    /// connection is left.
+    ///
+    /// A peer that closes sooner is noticed when no answer comes: a request with an idempotent method is then sent once more
+    /// on a new connection. Before any other request a kept connection is looked at always.
+    pub fn check_after(mut self, idle: Duration) -> Self {
+        self.check_after = idle;
         self
     }
 
@@ -228,9 +242,11 @@ impl ClientBuilder {
 
     /// The client. Opens nothing.
     pub fn build(self) -> Client {
-        let ClientBuilder { pool, idle_max, times, head, body_bytes_max, user_agent, trust } = self;
+        let ClientBuilder { pool, idle_max, times, head, body_bytes_max, user_agent, check_after, trust } =
+            self;
         let hosts = Hosts::new(pool, idle_max, times.connect, trust.unwrap_or_default());
-        Client { shared: Arc::new(Shared { hosts, times, head, body_bytes_max, user_agent }) }
+        let headers = user_agent.map(|value| (header::USER_AGENT, value)).into_iter().collect();
+        Client { shared: Arc::new(Shared { hosts, times, head, body_bytes_max, headers, check_after }) }
     }
 }
 

@@ -25,7 +25,7 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::cause::Cause;
 use tenfold_runtime::park::{self, Unparked};
@@ -103,7 +103,7 @@ impl<M: Manager> Pool<M> {
         // Bounded, since what is opened may go to somebody in line.
         for _ in 0..self.options().idle_min {
             let Some(mut place) = self.place_to_warm(Location::caller()) else { break };
-            place.prepare()?;
+            place.prepare(Instant::now(), self.options().check_after)?;
         }
         Ok(())
     }
@@ -138,32 +138,43 @@ impl<M: Manager> Pool<M> {
         place: &'static Location<'static>,
         until: Option<Instant>,
     ) -> Result<Pooled<M>, M::Error> {
-        self.sweep(Instant::now());
-        let mut pooled = self.place(place, until)?;
+        self.borrow_checked(place, until, self.options().check_after)
+    }
+
+    /// As `borrow`, for a use that has its own mind about when to check.
+    pub(crate) fn borrow_checked(
+        &self,
+        place: &'static Location<'static>,
+        until: Option<Instant>,
+        check_after: Duration,
+    ) -> Result<Pooled<M>, M::Error> {
+        let asked_at = Instant::now();
+        self.sweep(asked_at);
+        let (mut pooled, now) = self.place(place, asked_at, until)?;
         match until {
-            Some(until) => deadline_at(until, || pooled.prepare())?,
-            None => pooled.prepare()?,
+            Some(until) => deadline_at(until, || pooled.prepare(now, check_after))?,
+            None => pooled.prepare(now, check_after)?,
         }
         Ok(pooled)
     }
 
-    /// A place, and the connection that comes with it.
+    /// A place, and the connection that comes with it; and when it came.
     fn place(
         &self,
         place: &'static Location<'static>,
+        asked_at: Instant,
         until: Option<Instant>,
-    ) -> Result<Pooled<M>, PoolError> {
+    ) -> Result<(Pooled<M>, Instant), PoolError> {
         let Shared { options, connections_max, .. } = &*self.shared;
         if *connections_max == 0 {
             return Err(self.no_share());
         }
-        let asked_at = Instant::now();
         let ticket = {
             let mut state = self.lock();
             match state.ask(options, *connections_max) {
                 Answer::Place(kept) => {
                     let held = state.hold(place, asked_at);
-                    return Ok(Pooled::new(self.clone(), held, kept));
+                    return Ok((Pooled::new(self.clone(), held, kept), asked_at));
                 }
                 Answer::Wait(ticket) => ticket,
                 Answer::Full => {
@@ -187,7 +198,7 @@ impl<M: Manager> Pool<M> {
         ticket: u64,
         asked_at: Instant,
         until: Option<Instant>,
-    ) -> Result<Pooled<M>, PoolError> {
+    ) -> Result<(Pooled<M>, Instant), PoolError> {
         loop {
             let ended = park::park_for(Cause::PoolSlot, until);
             let mut state = self.lock();
@@ -199,7 +210,7 @@ impl<M: Manager> Pool<M> {
                 state.counts.wait_total += waited;
                 state.counts.wait_longest = state.counts.wait_longest.max(waited);
                 let held = state.hold(place, now);
-                return Ok(Pooled::new(self.clone(), held, kept));
+                return Ok((Pooled::new(self.clone(), held, kept), now));
             }
             let pool = || self.name().to_owned();
             let error = match ended {

@@ -4,7 +4,7 @@ mod common;
 
 use std::io::{Read, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{everywhere, runtime};
@@ -42,6 +42,12 @@ fn read_request(stream: &mut TcpStream) -> Option<String> {
     stream.read_exact(&mut body).unwrap();
     text.push_str(&String::from_utf8(body).unwrap());
     Some(text)
+}
+
+fn await_flag(flag: &AtomicBool) {
+    while !flag.load(Ordering::SeqCst) {
+        sleep(Duration::from_millis(1));
+    }
 }
 
 const HELLO: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Kind: greeting\r\n\r\nhello";
@@ -104,6 +110,94 @@ fn an_idle_connection_that_the_peer_has_closed_costs_no_request() {
         for _ in 0..2 {
             // The server closes after each answer without having said so.
             assert_eq!(client.get(&url).unwrap().send().unwrap().text().unwrap(), "hello");
+        }
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn a_kept_connection_is_looked_at_before_a_post_and_after_it_has_idled() {
+    everywhere(|| {
+        for (method, check_after) in [("POST", Duration::from_secs(60)), ("GET", Duration::ZERO)] {
+            let (at_rest, closed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (seen, done) = (at_rest.clone(), closed.clone());
+            let (url, server) = server(2, move |number, mut stream| {
+                read_request(&mut stream).unwrap();
+                stream.write_all(HELLO).unwrap();
+                if number == 0 {
+                    await_flag(&seen);
+                    // Said without having been asked, as some servers do before they close what has idled.
+                    stream.write_all(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n").unwrap();
+                    drop(stream);
+                    done.store(true, Ordering::SeqCst);
+                }
+            });
+            let client = Client::builder().check_after(check_after).build();
+            let send = || client.request(method.parse().unwrap(), &url).unwrap().send().unwrap();
+            assert_eq!(send().text().unwrap(), "hello");
+            at_rest.store(true, Ordering::SeqCst);
+            await_flag(&closed);
+            // Only the looking can tell: what lies there is a whole answer.
+            assert_eq!(send().text().unwrap(), "hello", "{method}");
+            server.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_peer_that_closes_at_once_costs_no_get_although_nobody_has_looked() {
+    everywhere(|| {
+        let (url, server) = server(3, |_, mut stream| {
+            read_request(&mut stream).unwrap();
+            stream.write_all(HELLO).unwrap();
+        });
+        let client = Client::builder().check_after(Duration::from_secs(60)).build();
+        for _ in 0..3 {
+            assert_eq!(client.get(&url).unwrap().send().unwrap().text().unwrap(), "hello");
+        }
+        server.join().unwrap();
+    });
+}
+
+#[test]
+fn headers_and_bodies_of_any_size_come_in_whatever_is_asked_for_first() {
+    everywhere(|| {
+        let long = "x".repeat(3000);
+        let body: String = (0..20_000).map(|number| char::from(b'a' + (number % 26) as u8)).collect();
+        let (expected, sent) = (body.clone(), long.clone());
+        let (url, server) = server(1, move |_, mut stream| {
+            for framing in 0..4 {
+                read_request(&mut stream).unwrap();
+                let (field, body) = match framing % 2 {
+                    0 => (format!("Content-Length: {}", body.len()), body.clone()),
+                    _ => {
+                        let chunks = body.as_bytes().chunks(999);
+                        let chunks = chunks.map(|chunk| {
+                            format!("{:x}\r\n{}\r\n", chunk.len(), String::from_utf8_lossy(chunk))
+                        });
+                        ("Transfer-Encoding: chunked".into(), chunks.collect::<String>() + "0\r\n\r\n")
+                    }
+                };
+                let answer = format!(
+                    "HTTP/1.1 200 OK\r\n{field}\r\nX-Long: {sent}\r\nX-Many: 1\r\nX-Many: 2\r\n\r\n{body}"
+                );
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let client = Client::new();
+        for framing in 0..4 {
+            let mut response = client.get(&url).unwrap().send().unwrap();
+            let mut begin = vec![0; 10];
+            if framing < 2 {
+                response.read_exact(&mut begin).unwrap();
+            } else {
+                assert_eq!(response.header("x-long"), Some(long.as_str()));
+                begin.clear();
+            }
+            response.read_to_end(&mut begin).unwrap();
+            assert_eq!(String::from_utf8(begin).unwrap(), expected);
+            assert_eq!(response.header("X-Long"), Some(long.as_str()));
+            assert_eq!(response.headers().get_all("x-many").iter().count(), 2);
         }
         server.join().unwrap();
     });

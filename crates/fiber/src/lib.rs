@@ -32,6 +32,7 @@ mod frames;
 mod name;
 pub mod overflow;
 mod pool;
+mod prefetch;
 mod region;
 mod registry;
 mod scope;
@@ -47,6 +48,7 @@ pub use fiber::{
 };
 pub use name::SharedName;
 pub use pool::{PoolStats, StackConfig, StackPool, Trimmed};
+pub use prefetch::prefetch;
 pub use region::GuardKind;
 pub use scope::{Borrows, Lender, Lent, LocalLent, lend_scope};
 pub use stack::Stack;

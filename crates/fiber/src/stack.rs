@@ -18,6 +18,7 @@
 
 use std::{fmt, num::NonZeroUsize, ptr, rc::Rc};
 
+use crate::prefetch::prefetch;
 use crate::storage::Storage;
 
 /// A stack for one fiber, from [`StackPool::take`](crate::StackPool::take).
@@ -50,12 +51,22 @@ impl Stack {
     /// I1 and I2 hold for `slot`.
     #[inline]
     pub(crate) unsafe fn new(slot: usize, pool: Rc<Storage>) -> Self {
-        let stride = pool.layout().stride();
-        let colour = (slot >> pool.colour_shift()) % COLOURS * COLOUR_BYTES;
-        let base = slot + stride - colour - POOL_BYTES;
+        let base = Self::base_of(slot, &pool);
         // SAFETY: I1: the slot is ours; `base` is in its last page, below its end, and aligned.
         unsafe { ptr::with_exposed_provenance_mut::<*const Storage>(base).write(Rc::into_raw(pool)) };
         Self { base: NonZeroUsize::new(base).expect("the end of a mapping is not zero") }
+    }
+
+    #[inline]
+    fn base_of(slot: usize, pool: &Storage) -> usize {
+        let colour = (slot >> pool.colour_shift()) % COLOURS * COLOUR_BYTES;
+        slot + pool.layout().stride() - colour - POOL_BYTES
+    }
+
+    /// Asks for the memory that a fiber on the stack in `slot` will touch first.
+    #[inline]
+    pub(crate) fn prefetch(slot: usize, pool: &Storage) {
+        prefetch(Self::base_of(slot, pool) - 2 * 64, 3);
     }
 
     #[inline]
@@ -73,7 +84,7 @@ impl Stack {
 
     /// The high end, where the first frame goes.
     #[inline]
-    pub(crate) fn high(&self) -> usize {
+    pub fn high(&self) -> usize {
         self.base.get()
     }
 

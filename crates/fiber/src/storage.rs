@@ -19,6 +19,7 @@ use crate::{
     error::FiberError,
     pool::{PoolStats, StackConfig, Trimmed},
     region::{self, GuardKind, Layout, Region},
+    stack::Stack,
 };
 
 /// Stacks in the first region; every further one has twice as many as the one before.
@@ -110,7 +111,14 @@ impl Storage {
 
     #[inline(always)]
     pub(crate) fn take(&self) -> Result<usize, FiberError> {
-        let warm = self.warm.borrow_mut().pop_back();
+        let (warm, next) = {
+            let mut warm = self.warm.borrow_mut();
+            (warm.pop_back(), warm.back().copied())
+        };
+        // Who starts one fiber often starts several.
+        if let Some(next) = next {
+            Stack::prefetch(next, self);
+        }
         let slot = match warm {
             Some(slot) => slot,
             None => self.take_without_memory()?,
@@ -261,7 +269,7 @@ mod tests {
     use std::{ptr, rc::Rc};
 
     use super::*;
-    use crate::{pool::StackPool, stack::Stack};
+    use crate::pool::StackPool;
 
     /// Bytes that the last colour and the pool's pointer take from a stack.
     const COLOUR_LOSS: usize = 15 * 64 + 16;

@@ -122,6 +122,8 @@ pub(crate) enum RawOp {
         fd: RawFd,
         buf: *mut u8,
         len: u32,
+        /// It was tried a moment ago, and there was nothing.
+        tried: bool,
     },
     Send {
         fd: RawFd,

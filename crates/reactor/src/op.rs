@@ -46,6 +46,14 @@ pub enum Op<'a> {
         /// Where the bytes go.
         buf: &'a mut [u8],
     },
+    /// As `Recv`, for bytes that cannot be there yet, such as the answer to what was sent a moment ago: nothing is tried
+    /// before the wait, which saves a system call. Bytes that are there all the same are received.
+    WaitRecv {
+        /// A connected socket.
+        fd: BorrowedFd<'a>,
+        /// Where the bytes go.
+        buf: &'a mut [u8],
+    },
     /// Sends from `buf`.
     Send {
         /// A connected socket.
@@ -150,6 +158,11 @@ pub enum SpliceSide {
 }
 
 impl Op<'_> {
+    /// Whether it is worth trying before anybody waits.
+    pub(crate) fn is_tried_first(&self) -> bool {
+        !matches!(self, Op::WaitRecv { .. })
+    }
+
     /// Tries the operation without waiting: `None` when it would have to wait.
     ///
     /// File operations are never tried: whether they wait cannot be known before.
@@ -157,7 +170,7 @@ impl Op<'_> {
         let outcome = match self {
             Op::Accept { listener, accepted } => accept(*listener, accepted),
             Op::Connect { fd, address } => return connect(*fd, address),
-            Op::Recv { fd, buf } => {
+            Op::Recv { fd, buf } | Op::WaitRecv { fd, buf } => {
                 rustix::net::recv(*fd, &mut **buf, RecvFlags::DONTWAIT).map(|(taken, _)| taken)
             }
             Op::Send { fd, buf } => rustix::net::send(*fd, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
@@ -195,8 +208,11 @@ impl Op<'_> {
         peer: Option<WatchedPeer>,
     ) -> io::Result<usize> {
         let ends = (interrupt, peer);
+        let mut tried = self.is_tried_first();
         loop {
-            if let Some(outcome) = self.attempt() {
+            if std::mem::replace(&mut tried, true)
+                && let Some(outcome) = self.attempt()
+            {
                 return outcome;
             }
             let raw = match self.lower() {
@@ -230,11 +246,8 @@ impl Op<'_> {
     /// What to submit once the attempt would have waited.
     pub(crate) fn lower(&mut self) -> Lowered {
         match self {
-            Op::Recv { fd, buf } => Lowered::Whole(RawOp::Recv {
-                fd: fd.as_raw_fd(),
-                buf: buf.as_mut_ptr(),
-                len: clamp(buf.len()),
-            }),
+            Op::Recv { fd, buf } => Lowered::Whole(recv(*fd, buf, true)),
+            Op::WaitRecv { fd, buf } => Lowered::Whole(recv(*fd, buf, false)),
             Op::Send { fd, buf } => {
                 Lowered::Whole(RawOp::Send { fd: fd.as_raw_fd(), buf: buf.as_ptr(), len: clamp(buf.len()) })
             }
@@ -316,6 +329,10 @@ fn block_until_ready(
             Err(errno) => return Err(errno.into()),
         }
     }
+}
+
+fn recv(fd: BorrowedFd<'_>, buf: &mut [u8], tried: bool) -> RawOp {
+    RawOp::Recv { fd: fd.as_raw_fd(), buf: buf.as_mut_ptr(), len: clamp(buf.len()), tried }
 }
 
 fn ready(fd: BorrowedFd<'_>, bits: u32) -> Lowered {

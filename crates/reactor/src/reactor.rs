@@ -149,7 +149,7 @@ impl Reactor {
         self.now.get()
     }
 
-    /// Runs one operation to its end: tries it, and if it has to wait, submits it and calls `wait` until it is over.
+    /// Runs one operation to its end: tries it (but for [`Op::WaitRecv`]), and if it has to wait, submits it and calls `wait` until it is over.
     ///
     /// `wait` lets the thread go on with something else, and is called again for as long as the completion has not come,
     /// so it may return early for any reason (a deadline: call [`Pending::cancel`] and return). It must not unwind:
@@ -163,8 +163,11 @@ impl Reactor {
         token: Token,
         mut wait: impl FnMut(&Pending<'_>),
     ) -> io::Result<usize> {
+        let mut tried = op.is_tried_first();
         loop {
-            if let Some(outcome) = op.attempt() {
+            if std::mem::replace(&mut tried, true)
+                && let Some(outcome) = op.attempt()
+            {
                 return outcome;
             }
             match op.lower() {

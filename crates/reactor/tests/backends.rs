@@ -120,6 +120,89 @@ fn a_result_that_wins_the_race_against_a_cancel_is_delivered() {
     });
 }
 
+/// Waits for `count` bytes at most without having tried; how many have come.
+fn wait_receive(reactor: &Reactor, near: &UnixStream, count: usize, wait: impl FnMut(&Pending<'_>)) -> usize {
+    let mut buf = [0; 16];
+    let mut op = Op::WaitRecv { fd: near.as_fd(), buf: &mut buf[..count] };
+    reactor.run(&mut op, Token(1), wait).unwrap()
+}
+
+#[test]
+fn a_wait_without_a_try_gets_what_comes_later_and_what_was_there_before() {
+    on_both(|reactor| {
+        let (near, mut far) = pair();
+        reactor.adopt(&near);
+        // Each round finds the socket in another state: not known yet; known, and its bytes seen or not seen by the kernel's
+        // report before the wait begins; emptied by a wait or by a try; with bytes left behind.
+        for round in 0..60 {
+            let early = round % 3 != 0;
+            if early {
+                far.write_all(b"ab").unwrap();
+            }
+            if round % 3 == 2 {
+                reactor.poll(Some(Duration::ZERO)).unwrap();
+                reactor.dispatch(usize::MAX, |_| {});
+            }
+            let count = if round % 4 == 0 { 1 } else { 8 };
+            let mut waits = 0;
+            let mut taken = wait_receive(reactor, &near, count, |_| {
+                waits += 1;
+                if waits == 1 && !early {
+                    far.write_all(b"ab").unwrap();
+                }
+                turn(reactor);
+            });
+            assert!(waits > 0, "round {round}: it was tried");
+            if taken == 1 && round % 8 == 0 {
+                taken += wait_receive(reactor, &near, 8, |_| turn(reactor));
+            } else if taken == 1 {
+                let mut buf = [0; 8];
+                taken +=
+                    reactor.run(&mut Op::Recv { fd: near.as_fd(), buf: &mut buf }, Token(1), |_| {}).unwrap();
+            }
+            assert_eq!(taken, 2, "round {round}");
+        }
+    });
+}
+
+#[test]
+fn a_wait_without_a_try_sees_the_end_of_the_stream_however_often_it_asks() {
+    on_both(|reactor| {
+        for is_seen in [false, true] {
+            let (near, mut far) = pair();
+            reactor.adopt(&near);
+            far.write_all(b"ab").unwrap();
+            assert_eq!(wait_receive(reactor, &near, 8, |_| turn(reactor)), 2);
+            far.write_all(b"c").unwrap();
+            drop(far);
+            if is_seen {
+                reactor.poll(Some(Duration::ZERO)).unwrap();
+                reactor.dispatch(usize::MAX, |_| {});
+            }
+            let lengths = [(); 3].map(|()| wait_receive(reactor, &near, 8, |_| turn(reactor)));
+            assert_eq!(lengths, [1, 0, 0]);
+            reactor.forget(&near);
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_wait_without_a_try_leaves_the_bytes() {
+    on_both(|reactor| {
+        let (near, mut far) = pair();
+        reactor.adopt(&near);
+        let mut buf = [0; 8];
+        let mut op = Op::WaitRecv { fd: near.as_fd(), buf: &mut buf };
+        let outcome = reactor.run(&mut op, Token(1), |pending| {
+            pending.cancel();
+            turn(reactor);
+        });
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(125));
+        far.write_all(b"later").unwrap();
+        assert_eq!(wait_receive(reactor, &near, 8, |_| turn(reactor)), 5);
+    });
+}
+
 #[test]
 fn a_send_that_fills_the_socket_goes_on_when_the_peer_reads() {
     on_both(|reactor| {

@@ -77,7 +77,7 @@ impl Task {
     #[inline]
     pub(crate) fn note_park(&mut self, cause: Cause) {
         if let Some(account) = self.account {
-            note_park(account, self.is_child, self.named.as_deref(), cause);
+            note_park(account, self.is_child, self.named.as_ref(), cause);
         }
     }
 

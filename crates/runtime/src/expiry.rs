@@ -73,7 +73,7 @@ fn is_first(until: Option<Instant>) -> bool {
 }
 
 fn keep(what: &str) {
-    let what = match task::with(|task| task.named.as_deref().copied()) {
+    let what = match task::with(|task| task.named) {
         Some(Named { cause, what: name }) => format!("{} {name}: {what}", cause.name()),
         None => what.to_owned(),
     };
@@ -95,7 +95,7 @@ fn describe(op: &Op<'_>) -> String {
     let (what, fd) = match op {
         Op::Accept { .. } => return "accepting a connection".into(),
         Op::Connect { address, .. } => return format!("connecting to {address}"),
-        Op::Recv { fd, .. } | Op::RecvVectored { fd, .. } => ("receiving from", fd),
+        Op::Recv { fd, .. } | Op::WaitRecv { fd, .. } | Op::RecvVectored { fd, .. } => ("receiving from", fd),
         Op::Send { fd, .. } | Op::SendVectored { fd, .. } | Op::SendFile { fd, .. } => ("sending to", fd),
         Op::Poll { fd, .. } | Op::PollForeign { fd, .. } => ("readiness of", fd),
         _ => return "an operation of the kernel".into(),

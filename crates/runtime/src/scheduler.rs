@@ -48,6 +48,8 @@ const PATROL_EVERY: Duration = Duration::from_millis(100);
 const PATROL_PAUSE: Duration = Duration::from_millis(10);
 /// Fibers that are looked at without a pause.
 const PATROL_RECORDS: usize = 4096;
+/// What the first frames of a fiber take, at the high end of its stack.
+const FIRST_FRAMES_BYTES: usize = 256;
 /// How long fibers that are still alive when the main one has returned get to notice that they were cancelled.
 const END_GRACE: Duration = Duration::from_secs(5);
 
@@ -245,7 +247,10 @@ impl Scheduler {
             _ => self.stacks.take(),
         };
         match stack {
-            Ok(stack) => Ok(self.enlist(|| Fiber::new(stack, name, f), name, deadline)),
+            Ok(stack) => {
+                let high = stack.high();
+                Ok(self.enlist(|| Fiber::new(stack, name, f), name, deadline, high))
+            }
             Err(error) => Err((error.into(), f)),
         }
     }
@@ -285,12 +290,19 @@ impl Scheduler {
                 tracing::error!(fiber = tenfold_fiber::name(), panic, "a fiber panicked");
             }
         };
-        self.enlist(|| Fiber::new(stack, name, guarded), name, None);
+        let high = stack.high();
+        self.enlist(|| Fiber::new(stack, name, guarded), name, None, high);
     }
 
     #[inline]
-    fn enlist(&self, make: impl FnOnce() -> Fiber, name: &'static str, deadline: Option<Instant>) -> FiberId {
-        let id = self.table.borrow_mut().insert(make, name, deadline);
+    fn enlist(
+        &self,
+        make: impl FnOnce() -> Fiber,
+        name: &'static str,
+        deadline: Option<Instant>,
+        high: usize,
+    ) -> FiberId {
+        let id = self.table.borrow_mut().insert(make, name, deadline, high.wrapping_sub(FIRST_FRAMES_BYTES));
         self.ready.borrow_mut().push_back(id);
         id
     }
@@ -373,6 +385,7 @@ impl Scheduler {
             State::Parked => {
                 record.task.note_wake(|| self.wake_ns());
                 record.state = State::Ready;
+                record.prefetch();
                 self.ready.borrow_mut().push_back(id);
             }
             State::Running | State::Ready => record.permit = true,
@@ -470,6 +483,7 @@ impl Scheduler {
             return false;
         }
         record.state = State::Parked;
+        record.resting_at = std::ptr::from_ref(&id).addr();
         record.timed_out = false;
         if let Some(until) = until {
             record.timer = Some(self.reactor.add_timer(until, id.pack()));
@@ -571,12 +585,29 @@ impl Scheduler {
         self.count_run();
         for count in 1..=RESUMES_PER_TURN {
             let Some(id) = self.ready.borrow_mut().pop_front() else { break };
+            self.look_ahead();
             self.resume(id);
             if count % 16 == 0 && started.elapsed() > TURN {
                 break;
             }
         }
         self.beat.leave();
+    }
+
+    /// Asks for the memory that the next runs begin with, while the present one runs: of the next fiber, whose record was asked
+    /// for one run before, what its record leads to, and the record of the one behind it. A wake-up has asked as well, but what
+    /// was started or woken many runs ago may be gone again.
+    #[inline]
+    fn look_ahead(&self) {
+        let ready = self.ready.borrow();
+        let Some(next) = ready.front() else { return };
+        let mut table = self.table.borrow_mut();
+        if let Some(second) = ready.get(1) {
+            table.prefetch(*second);
+        }
+        if let Some(record) = table.get(*next) {
+            record.prefetch();
+        }
     }
 
     #[inline]

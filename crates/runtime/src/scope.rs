@@ -101,11 +101,17 @@ impl<'scope> Scope<'scope, '_> {
         f: impl FnOnce() -> T + Send + 'scope,
     ) -> Result<ScopedJoinHandle<'scope, T>, RuntimeError> {
         let (packet, run) = join::packet(f);
-        let lent = self.lender.lend(run);
+        let cancel = self.start(run)?;
+        Ok(ScopedJoinHandle { packet, cancel, scope: PhantomData })
+    }
+
+    /// Starts a child that hands in its result on its own. It must not panic.
+    pub(crate) fn start(&self, f: impl FnOnce() + Send + 'scope) -> Result<CancelHandle, RuntimeError> {
+        let lent = self.lender.lend(f);
         let cancel =
             Builder::new().start(park::current_deadline(), account::of_parent(), move || lent.run())?;
         self.children.borrow_mut().push(cancel.clone());
-        Ok(ScopedJoinHandle { packet, cancel, scope: PhantomData })
+        Ok(cancel)
     }
 
     /// Cancels all children that were started so far.

@@ -28,7 +28,7 @@ pub(crate) struct Task {
     /// The account is that of the task that has started this one.
     pub(crate) is_child: bool,
     /// See [`crate::cause::waiting_for`].
-    pub(crate) named: Option<Box<Named>>,
+    pub(crate) named: Option<Named>,
     /// When the present park's timer is due, where there is an account.
     pub(crate) due_ns: u64,
     /// For whom it works: see [`crate::park::for_peer`].

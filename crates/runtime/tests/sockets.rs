@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use common::{Dice, everywhere};
 use tenfold_runtime::net::{TcpListener, TcpStream, UdpSocket, UnixListener, UnixStream};
+use tenfold_runtime::park::is_cancellation;
 use tenfold_runtime::{deadline, deadline_at, spawn, yield_now};
 
 const SHORT: Duration = Duration::from_millis(10);
@@ -64,6 +65,38 @@ impl IsFull for UnixStream {
     fn is_full(&self) -> bool {
         self.clone().into_stream().try_write(b"x").is_err()
     }
+}
+
+#[test]
+fn a_wait_for_an_answer_gets_it_early_or_late_and_ends_at_its_time() {
+    everywhere(|| {
+        let (mut one, mut other) = tcp_pair();
+        let mut buf = [0; 16];
+        let soon = || Some(Instant::now() + SHORT);
+        assert_eq!(one.await_until(&mut buf, soon()).unwrap_err().kind(), ErrorKind::TimedOut);
+        for _ in 0..20 {
+            // Here the answer is there before anybody waits for it.
+            other.write_all(b"early").unwrap();
+            assert_eq!(one.await_until(&mut buf, None).unwrap(), 5);
+            let mut answering = other.clone();
+            let late = spawn(move || {
+                let mut question = [0; 8];
+                let count = answering.read(&mut question).unwrap();
+                answering.write_all(&question[..count]).unwrap();
+            });
+            one.write_all(b"late").unwrap();
+            assert_eq!(one.await_until(&mut buf, None).unwrap(), 4);
+            late.join().unwrap();
+        }
+        let waiting = one.clone();
+        let cancelled = spawn(move || waiting.await_until(&mut [0; 1], None));
+        yield_now();
+        cancelled.cancel();
+        assert!(is_cancellation(&cancelled.join().unwrap().unwrap_err()));
+        other.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(one.await_until(&mut buf, None).unwrap(), 0);
+        assert_eq!(one.await_until(&mut buf, None).unwrap(), 0, "the end stays");
+    });
 }
 
 #[test]

@@ -79,21 +79,24 @@ impl Connection {
         self.stream.tcp().socket().leave();
     }
 
+    /// Runs `exchange`, a part of one; what it waits for is the host.
+    pub(crate) fn during<R>(&self, exchange: impl FnOnce(&Connection) -> R) -> R {
+        waiting_for(Cause::Http, &self.host, || exchange(self))
+    }
+
     pub(crate) fn write_all(
         &self,
-        bytes: &[u8],
+        mut bytes: &[u8],
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<()> {
-        waiting_for(Cause::Http, &self.host, || self.write(bytes, longest, until))
-    }
-
-    fn write(&self, mut bytes: &[u8], longest: Duration, until: Option<Instant>) -> io::Result<()> {
         let stream = match &self.stream {
             Stream::Plain(stream) => stream,
             #[cfg(feature = "https")]
             Stream::Tls(stream) => return stream.write_all(bytes, || limit(longest, until)),
         };
+        // Nearly every request fits, and asks no clock.
+        bytes = &bytes[stream.try_write(bytes).or_else(unless_it_waits)?..];
         while !bytes.is_empty() {
             match stream.write_until(bytes, Some(limit(longest, until))) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
@@ -105,25 +108,51 @@ impl Connection {
         Ok(())
     }
 
+    /// Receives what is there, or waits for it.
     pub(crate) fn read(
         &self,
         buf: &mut [u8],
         longest: Duration,
         until: Option<Instant>,
     ) -> io::Result<usize> {
-        waiting_for(Cause::Http, &self.host, || {
-            let stream = match &self.stream {
-                Stream::Plain(stream) => stream,
-                #[cfg(feature = "https")]
-                Stream::Tls(stream) => return stream.read_until(buf, Some(limit(longest, until))),
-            };
-            loop {
-                match stream.read_until(buf, Some(limit(longest, until))) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    other => return other,
-                }
+        self.read_with(TcpStream::read_until, buf, limit(longest, until))
+    }
+
+    /// As [`Connection::read`], where nothing can be there yet.
+    pub(crate) fn await_some(
+        &self,
+        buf: &mut [u8],
+        longest: Duration,
+        until: Option<Instant>,
+    ) -> io::Result<usize> {
+        self.read_with(TcpStream::await_until, buf, limit(longest, until))
+    }
+
+    fn read_with(
+        &self,
+        read: fn(&TcpStream, &mut [u8], Option<Instant>) -> io::Result<usize>,
+        buf: &mut [u8],
+        until: Instant,
+    ) -> io::Result<usize> {
+        let stream = match &self.stream {
+            Stream::Plain(stream) => stream,
+            #[cfg(feature = "https")]
+            Stream::Tls(stream) => return stream.read_until(buf, Some(until)),
+        };
+        loop {
+            match read(stream, buf, Some(until)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other,
             }
-        })
+        }
+    }
+}
+
+/// Nothing was done by a call that would have waited.
+fn unless_it_waits(error: io::Error) -> io::Result<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+        _ => Err(error),
     }
 }
 

@@ -95,7 +95,8 @@ impl Manager for OriginManager {
         Connection::open(&self.origin, self.connect_timeout, &self.trust)
     }
 
-    /// Asked at every use: a peer closes when it likes, and one system call is less than a request that is lost.
+    /// Asked where the connection has idled for a while, or where the request cannot be repeated: a peer closes when it likes,
+    /// and one system call is less than a request that is lost.
     fn check(&self, connection: &mut Connection) -> Result<(), Error> {
         if connection.is_quiet() { Ok(()) } else { Err(Error::Closed) }
     }

@@ -1,5 +1,6 @@
 //! Where a request goes: the parts of its URL, and the addresses of its host.
 
+use std::fmt::Write;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl Url {
             // RFC 9110 section 4.2.4: credentials in a URL end up in logs; send them in a header.
             return Err(invalid("a user name or password does not belong there"));
         }
-        let host = authority.host().to_ascii_lowercase();
+        let host = authority.host();
         if host.is_empty() {
             return Err(invalid("the host is missing"));
         }
@@ -80,10 +81,15 @@ impl Url {
             }
             _ => usual_port,
         };
-        let authority = if port == usual_port { host } else { format!("{host}:{port}") };
+        let mut shown = String::with_capacity(host.len() + ":65535".len());
+        shown.push_str(host);
+        shown.make_ascii_lowercase();
+        if port != usual_port {
+            let _ = write!(shown, ":{port}");
+        }
         let target = uri.path_and_query().map_or("/", |target| target.as_str());
         let target = if target.starts_with('/') { target.into() } else { format!("/{target}") };
-        Ok(Url { origin: Arc::new(Origin { authority, port, secure }), target })
+        Ok(Url { origin: Arc::new(Origin { authority: shown, port, secure }), target })
     }
 
     /// For the Host field: in lower case, an IPv6 address in brackets, the port unless it is 80.

@@ -26,7 +26,8 @@ pub struct RequestBuilder {
     client: Client,
     method: Method,
     url: Url,
-    headers: HeaderMap,
+    /// The client's own, until somebody sets one.
+    headers: Option<HeaderMap>,
     body: Option<Bytes>,
     timeout: Option<Duration>,
     /// The first mistake of the caller, told by `send`.
@@ -35,11 +36,7 @@ pub struct RequestBuilder {
 
 impl RequestBuilder {
     pub(crate) fn new(client: Client, method: Method, url: Url) -> RequestBuilder {
-        let mut headers = HeaderMap::new();
-        if let Some(value) = &client.shared.user_agent {
-            headers.insert(header::USER_AGENT, value.clone());
-        }
-        RequestBuilder { client, method, url, headers, body: None, timeout: None, mistake: None }
+        RequestBuilder { client, method, url, headers: None, body: None, timeout: None, mistake: None }
     }
 
     /// Sets a header. Host, Content-Length, Transfer-Encoding and Connection are the client's own and are ignored here.
@@ -50,7 +47,7 @@ impl RequestBuilder {
     {
         match (name.try_into(), value.try_into()) {
             (Ok(name), Ok(value)) => {
-                self.headers.insert(name, value);
+                self.headers_mut().insert(name, value);
             }
             (Err(_), _) => self.blame("a header's name is not a token"),
             (_, Err(_)) => self.blame("a header's value holds control characters"),
@@ -68,7 +65,7 @@ impl RequestBuilder {
     pub fn json<T: serde::Serialize + ?Sized>(mut self, value: &T) -> Self {
         match serde_json::to_vec(value) {
             Ok(body) => {
-                self.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                self.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
                 self.body = Some(body.into());
             }
             Err(error) => self.blame(&error.to_string()),
@@ -101,18 +98,27 @@ impl RequestBuilder {
         }
         let until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let request = self.encode()?;
-        let shared = &self.client.shared;
-        let origin = &self.url.origin;
-        let body = self.body.unwrap_or_default();
-        let mut pooled = shared.hosts.pool(origin).borrow(place, until)?;
+        // What the wait does not need is let go before: thousands of calls wait at a time, and an allocator has at hand only
+        // what came back a moment ago.
+        let RequestBuilder { client, method, url, headers, body, .. } = self;
+        drop(headers);
+        let shared = &client.shared;
+        let pool = shared.hosts.pool(&url.origin);
+        drop(url);
+        let body = body.unwrap_or_default();
+        // What may be done twice is sent again if the peer has closed meanwhile; for the others somebody looks first.
+        let check_after = if method.is_idempotent() { shared.check_after } else { Duration::ZERO };
+        let mut pooled = pool.borrow_checked(place, until, check_after)?;
         loop {
             let reused = pooled.is_reused();
             pooled.in_exchange = true;
-            match exchange(shared, &pooled, &request, &body, until) {
+            let exchanged = pooled.during(|connection| exchange(shared, connection, &request, &body, until));
+            match exchanged {
                 Ok((head, broken)) => {
-                    return Response::new(self.client, pooled, head, &self.method, until, broken);
+                    drop(request);
+                    return Response::new(client, pooled, head, &method, until, broken);
                 }
-                Err(failed) if reused && failed.may_repeat && self.method.is_idempotent() => {
+                Err(failed) if reused && failed.may_repeat && method.is_idempotent() => {
                     pooled = match until {
                         Some(until) => deadline_at(until, || pooled.reconnect())?,
                         None => pooled.reconnect()?,
@@ -131,7 +137,7 @@ impl RequestBuilder {
             method: &self.method,
             target: &self.url.target,
             host: &self.url.origin.authority,
-            headers: &self.headers,
+            headers: self.headers.as_ref().unwrap_or(&self.client.shared.headers),
             body: length,
             keep_alive: true,
         };
@@ -140,6 +146,10 @@ impl RequestBuilder {
             out.extend_from_slice(body);
         }
         Ok(out)
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers.get_or_insert_with(|| self.client.shared.headers.clone())
     }
 
     fn blame(&mut self, mistake: &str) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::sync::OnceLock;
 use std::time::Instant;
 
 use ::http::{HeaderMap, Method, StatusCode};
@@ -17,8 +18,16 @@ use super::connection::Connection;
 use super::hosts::OriginManager;
 use super::{Client, Shared};
 
-/// First size of the buffer; a longer head makes it grow up to the head's limit.
-const BUFFER_BYTES: usize = 8 << 10;
+/// How much of an answer is received at first; more makes the buffer grow up to the head's limit. Every call that waits has
+/// this much on its stack: with thousands of them anything larger is memory that no cache holds, and a piece of the heap for
+/// each is more than an allocator keeps at hand.
+const FIRST_BYTES: usize = 1 << 10;
+
+/// How much of a body is received at once where nobody says how much there is.
+const BODY_BUFFER_BYTES: usize = 8 << 10;
+
+/// Most that an announced length makes us allocate before the bytes are there.
+const BODY_AT_ONCE_BYTES: u64 = 256 << 10;
 
 /// Most interim responses (1xx) before the final one; a server has use for two.
 const INTERIM_MAX: usize = 8;
@@ -27,7 +36,12 @@ const INTERIM_MAX: usize = 8;
 /// goes back to the pool, and dropping the answer before that closes it.
 pub struct Response {
     status: StatusCode,
-    headers: HeaderMap,
+    /// Made when somebody asks for it: most answers are read for their status and body.
+    headers: OnceLock<HeaderMap>,
+    /// The head, in the buffer from `head_at` on, until the first piece of a chunked body takes its place.
+    parser: ResponseHeadParser,
+    head_at: usize,
+    buffer: Buffer,
     body: Option<Live>,
     trailers: Option<HeaderMap>,
     bytes_max: usize,
@@ -39,7 +53,6 @@ struct Live {
     connection: Pooled<OriginManager>,
     decoder: BodyDecoder,
     chunked: bool,
-    buffer: Buffer,
     /// Whether the connection can be used again after the body.
     reusable: bool,
     until: Option<Instant>,
@@ -68,16 +81,19 @@ impl Response {
         broken: bool,
     ) -> Result<Response, Error> {
         let Head { parser, mut buffer } = head;
+        let head_at = buffer.at;
         let view = parser.view(buffer.filled());
         let framing = view.framing(method)?;
         let reusable = view.keep_alive() && framing != Framing::UntilClose && !broken;
-        let (status, headers, bytes) = (view.status(), view.to_header_map(), view.bytes());
-        buffer.at += bytes;
+        let status = view.status();
+        buffer.at += view.bytes();
         let decoder = BodyDecoder::new(framing, BodyLimits::unbounded())?;
         let bytes_max = client.shared.body_bytes_max;
         let chunked = framing == Framing::Chunked;
-        let live = Live { client, connection, decoder, chunked, buffer, reusable, until };
-        let mut response = Response { status, headers, body: Some(live), trailers: None, bytes_max };
+        let body = Some(Live { client, connection, decoder, chunked, reusable, until });
+        let headers = OnceLock::new();
+        let mut response =
+            Response { status, headers, parser, head_at, buffer, body, trailers: None, bytes_max };
         response.rest_at_end();
         Ok(response)
     }
@@ -87,14 +103,14 @@ impl Response {
         self.status
     }
 
-    /// The headers.
+    /// The headers. The first call makes the map, at one allocation per value.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        self.headers.get_or_init(|| self.parser.view(&self.buffer.bytes[self.head_at..]).to_header_map())
     }
 
     /// The first value under `name`, if it is text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)?.to_str().ok()
+        self.headers().get(name)?.to_str().ok()
     }
 
     /// The trailer fields, once a chunked body that had some was read to its end.
@@ -116,18 +132,23 @@ impl Response {
         if announced.is_some_and(|length| length > bytes_max as u64) {
             return Err(Error::BodyTooLarge { bytes_max });
         }
-        let mut all = Vec::with_capacity(announced.unwrap_or(0) as usize);
-        let mut piece = vec![0; BUFFER_BYTES];
-        loop {
-            let count = self.read_some(&mut piece)?;
-            if count == 0 {
-                return Ok(all.into());
+        let mut all = Vec::new();
+        let mut count = 0;
+        while self.body.is_some() {
+            if count == all.len() {
+                let left = self.remaining_hint().map(|left| left.clamp(1, BODY_AT_ONCE_BYTES) as usize);
+                all.resize(count + left.unwrap_or(BODY_BUFFER_BYTES), 0);
             }
-            if all.len() + count > bytes_max {
+            match self.read_some(&mut all[count..])? {
+                0 => break,
+                more => count += more,
+            }
+            if count > bytes_max {
                 return Err(Error::BodyTooLarge { bytes_max });
             }
-            all.extend_from_slice(&piece[..count]);
         }
+        all.truncate(count);
+        Ok(all.into())
     }
 
     /// The body as text, at most `ClientBuilder::body_bytes_max` bytes.
@@ -150,11 +171,14 @@ impl Response {
 
     /// Some bytes of the body, 0 at its end.
     fn read_some(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        if self.body.as_ref().is_some_and(|live| live.chunked) {
+            self.headers();
+        }
         let Some(live) = &mut self.body else { return Ok(0) };
         if buf.is_empty() {
             return Ok(0);
         }
-        let outcome = live.read_some(buf);
+        let outcome = live.read_some(&mut self.buffer, buf);
         match outcome {
             Ok(_) => self.rest_at_end(),
             // What comes after a broken or late piece is not the rest of this body: the connection goes.
@@ -170,7 +194,7 @@ impl Response {
         {
             self.trailers = live.decoder.take_trailers();
             // Bytes behind the answer belong to no request of ours: such a peer is not to be trusted with another.
-            if live.reusable && live.buffer.filled().is_empty() {
+            if live.reusable && self.buffer.filled().is_empty() {
                 live.connection.in_exchange = false;
             }
         }
@@ -186,22 +210,22 @@ impl Read for Response {
 }
 
 impl Live {
-    fn read_some(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+    fn read_some(&mut self, buffer: &mut Buffer, buf: &mut [u8]) -> Result<usize, Error> {
         while !self.decoder.is_end() {
-            if self.buffer.filled().is_empty() && !self.chunked {
+            if buffer.filled().is_empty() && !self.chunked {
                 return self.read_directly(buf);
             }
-            if self.buffer.filled().is_empty() && self.receive()? == 0 {
+            if buffer.filled().is_empty() && self.receive(buffer)? == 0 {
                 self.decoder.finish()?;
                 continue;
             }
             // The decoder consumes all that it is shown, so it is shown no more than fits.
-            let shown = self.buffer.filled().len().min(buf.len());
-            let input = &self.buffer.filled()[..shown];
+            let shown = buffer.filled().len().min(buf.len());
+            let input = &buffer.filled()[..shown];
             let decoded = self.decoder.decode(input)?;
             let count = decoded.data.len();
             buf[..count].copy_from_slice(&input[decoded.data]);
-            self.buffer.at += decoded.consumed;
+            buffer.at += decoded.consumed;
             if count > 0 {
                 return Ok(count);
             }
@@ -213,10 +237,7 @@ impl Live {
     fn read_directly(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
         let left = self.decoder.remaining_hint().unwrap_or(u64::MAX);
         let most = usize::try_from(left).map_or(buf.len(), |left| left.min(buf.len()));
-        let count = self
-            .connection
-            .read(&mut buf[..most], self.client.shared.times.read, self.until)
-            .map_err(|error| Error::io(Phase::ReceivingBody, error))?;
+        let count = self.read(&mut buf[..most])?;
         if count == 0 {
             self.decoder.finish()?;
             return Ok(0);
@@ -225,15 +246,21 @@ impl Live {
         Ok(count)
     }
 
-    fn receive(&mut self) -> Result<usize, Error> {
-        self.buffer.at = 0;
-        self.buffer.end = 0;
-        let count = self
-            .connection
-            .read(&mut self.buffer.bytes, self.client.shared.times.read, self.until)
-            .map_err(|error| Error::io(Phase::ReceivingBody, error))?;
-        self.buffer.end = count;
-        Ok(count)
+    /// Receives the next piece of a chunked body.
+    fn receive(&mut self, buffer: &mut Buffer) -> Result<usize, Error> {
+        if buffer.bytes.len() < BODY_BUFFER_BYTES {
+            buffer.bytes.resize(BODY_BUFFER_BYTES, 0);
+        }
+        buffer.at = 0;
+        buffer.end = 0;
+        buffer.end = self.read(&mut buffer.bytes)?;
+        Ok(buffer.end)
+    }
+
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Error> {
+        self.connection
+            .during(|connection| connection.read(buf, self.client.shared.times.read, self.until))
+            .map_err(|error| Error::io(Phase::ReceivingBody, error))
     }
 }
 
@@ -249,9 +276,10 @@ pub(crate) fn await_head(
     connection: &Connection,
     until: Option<Instant>,
 ) -> Result<Head, (Error, usize)> {
+    let mut buffer = Buffer { bytes: await_first(shared, connection, until)?, at: 0, end: 0 };
+    buffer.end = buffer.bytes.len();
     let mut parser = ResponseHeadParser::new();
-    let mut buffer = Buffer { bytes: vec![0; BUFFER_BYTES], at: 0, end: 0 };
-    let mut received = 0;
+    let mut received = buffer.end;
     let mut interim = 0;
     loop {
         let parse = if buffer.filled().is_empty() {
@@ -279,12 +307,25 @@ pub(crate) fn await_head(
             .read(&mut buffer.bytes[end..], shared.times.read, until)
             .map_err(|error| (Error::io(Phase::AwaitingHead, error), received))?;
         if count == 0 {
-            // Half a head is a cut message, nothing at all a closed connection.
-            let error = if received == 0 { Error::Closed } else { BodyError::Truncated.into() };
-            return Err((error, received));
+            // Half a head is a cut message; nothing at all is a closed connection.
+            return Err((BodyError::Truncated.into(), received));
         }
         buffer.end += count;
         received += count;
+    }
+}
+
+/// Waits for the begin of an answer to what was sent a moment ago.
+fn await_first(
+    shared: &Shared,
+    connection: &Connection,
+    until: Option<Instant>,
+) -> Result<Vec<u8>, (Error, usize)> {
+    let mut first = [0; FIRST_BYTES];
+    match connection.await_some(&mut first, shared.times.read, until) {
+        Ok(0) => Err((Error::Closed, 0)),
+        Ok(count) => Ok(first[..count].to_vec()),
+        Err(error) => Err((Error::io(Phase::AwaitingHead, error), 0)),
     }
 }
 
@@ -297,15 +338,17 @@ fn make_room(buffer: &mut Buffer, head_bytes_max: usize) {
         buffer.at = 0;
     }
     if buffer.end == buffer.bytes.len() {
-        let longer = (buffer.end * 2).min(head_bytes_max.max(buffer.end + 1));
+        let longer = (buffer.end * 2).max(FIRST_BYTES).min(head_bytes_max.max(buffer.end + 1));
         buffer.bytes.resize(longer, 0);
     }
 }
 
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Response { status, headers, .. } = self;
-        f.debug_struct("Response").field("status", status).field("headers", headers).finish_non_exhaustive()
+        f.debug_struct("Response")
+            .field("status", &self.status)
+            .field("headers", self.headers())
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tenfold_runtime::park;
 
@@ -57,13 +57,12 @@ impl<M: Manager> Pooled<M> {
     }
 
     /// Makes sure that there is a connection and that it works.
-    pub(super) fn prepare(&mut self) -> Result<(), M::Error> {
+    pub(super) fn prepare(&mut self, now: Instant, check_after: Duration) -> Result<(), M::Error> {
         if let Some(kept) = &mut self.kept {
-            let now = Instant::now();
             if kept.is_expired(now) {
                 self.pool.count(|counts| counts.expired += 1);
                 self.kept = None;
-            } else if kept.idled(now) >= self.pool.options().check_after
+            } else if kept.idled(now) >= check_after
                 && self.pool.manager().check(&mut kept.connection).is_err()
             {
                 self.pool.count(|counts| counts.check_failed += 1);
@@ -96,7 +95,7 @@ impl<M: Manager> Pooled<M> {
             self.pool.count_discarded();
             return None;
         }
-        if kept.is_expired(Instant::now()) {
+        if kept.expires() && kept.is_expired(Instant::now()) {
             self.pool.count(|counts| counts.expired += 1);
             return None;
         }

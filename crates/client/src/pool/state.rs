@@ -65,6 +65,11 @@ impl<C> Kept<C> {
         Kept { connection, expires, idle_since: Instant::now() }
     }
 
+    /// Whether it ever does.
+    pub(super) fn expires(&self) -> bool {
+        self.expires.is_some()
+    }
+
     pub(super) fn is_expired(&self, now: Instant) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }

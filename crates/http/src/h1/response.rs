@@ -9,6 +9,7 @@ use http::{HeaderMap, StatusCode, Version};
 use crate::error::HeadError;
 use crate::h1::fields::{Fields, Headers, Parse, Span};
 use crate::h1::framing::{self, Framing};
+use crate::h1::head::STACK_SLOTS;
 use crate::h1::resume::{Resume, Step, field_error};
 use crate::h1::semantics::Semantics;
 use crate::limits::HeadLimits;
@@ -81,15 +82,28 @@ impl ResponseHeadParser {
             // Only servers are asked to skip empty lines (RFC 9112 section 2.2).
             return Err(HeadError::InvalidStartLine);
         }
-        // Clients are few and their responses long: no second size of array as for requests.
-        let mut slots = vec![MaybeUninit::uninit(); limits.headers().min(window.len() / 4 + 1)];
-        if let Some(bytes) = self.parse_with(&mut slots, window)? {
+        let mut slots = [const { MaybeUninit::uninit() }; STACK_SLOTS];
+        let slots_max = limits.headers().min(STACK_SLOTS);
+        let parsed = match self.parse_with(&mut slots[..slots_max], window) {
+            Err(HeadError::TooManyHeaders) if limits.headers() > STACK_SLOTS => {
+                self.parse_long(window, limits)?
+            }
+            parsed => parsed?,
+        };
+        if let Some(bytes) = parsed {
             return Ok(Parse::Complete { bytes });
         }
         if !window.is_empty() {
             self.resume.pause(window, 0, limits)?;
         }
         self.partial(window, limits)
+    }
+
+    /// As `Head::parse_long`.
+    #[cold]
+    fn parse_long(&mut self, window: &[u8], limits: &HeadLimits) -> Result<Option<usize>, HeadError> {
+        let mut slots = vec![MaybeUninit::uninit(); limits.headers().min(window.len() / 4 + 1)];
+        self.parse_with(&mut slots, window)
     }
 
     /// The head together with the bytes it was parsed from, which may have moved since.

@@ -1,8 +1,8 @@
 //! The epoll backend: the most common one in production, since containers' default policies refuse io_uring.
 //!
 //! Every descriptor is registered once, edge-triggered, for both directions; waiters hang on a table indexed by
-//! descriptor number. An operation has been tried before it comes here, so the next edge is the one that it waits for.
-//! When an edge comes the backend performs the operation itself: callers see completions, as with io_uring.
+//! descriptor number. An operation has been tried before it comes here, so the next edge is the one that it waits for; one
+//! that was not looks at whether an edge has come that nobody has used (`unread`). When an edge comes the backend performs the operation itself: callers see completions, as with io_uring.
 //!
 //! ```text
 //!   entries[fd] ── generation ─┐
@@ -41,6 +41,8 @@ const EVENTS_PER_WAIT: usize = 512;
 const SCRATCH_BYTES: usize = 64 * 1024;
 const WAKER_DATA: u64 = u64::MAX;
 const ECANCELED: i32 = 125;
+/// What a receive does not have to wait for.
+const READABLE: u32 = POLLIN | POLLRDHUP | POLLHUP | POLLERR;
 
 pub(crate) struct EpollBackend {
     epoll: OwnedFd,
@@ -68,6 +70,9 @@ struct Entry {
     armed: bool,
     /// The kernel knew the number when it was last armed: a guess at which of two calls will succeed.
     known: bool,
+    /// What the kernel has reported of bytes and of their end, while nobody is known to have taken all of it: a receive that
+    /// was not tried must be, since its edge may have passed. May have a bit too many, never one too few.
+    unread: u32,
     stream: Option<(StreamOp, Token)>,
     /// Usually empty or one; both directions may wait at a time.
     waiters: Vec<Waiter>,
@@ -123,6 +128,7 @@ impl EpollBackend {
         let entry = self.entry(fd);
         entry.registered = outcome.is_ok();
         entry.armed = false;
+        entry.unread = 0;
         outcome
     }
 
@@ -187,9 +193,24 @@ impl EpollBackend {
     fn run_waiters(&mut self, fd: RawFd, bits: u32) {
         let Some(entry) = self.entries.get_mut(fd as usize) else { return };
         let finished = &mut self.finished;
+        entry.unread |= bits & READABLE;
+        let unread = &mut entry.unread;
         entry.waiters.retain(|waiter| {
+            // An event reports all that the descriptor is ready for: the other direction has nothing to try.
+            if bits & ready_for(waiter.op) == 0 {
+                return true;
+            }
             // SAFETY: I1.
-            match unsafe { perform(waiter.op, bits) } {
+            let outcome = unsafe { perform(waiter.op, bits) };
+            if let RawOp::Recv { len, .. } = waiter.op {
+                // As in `receive`: a short read has emptied the socket, unless the end of the stream is behind it.
+                let is_empty =
+                    outcome.is_none_or(|taken| taken > 0 && (taken as u32) < len && *unread == POLLIN);
+                if is_empty {
+                    *unread = 0;
+                }
+            }
+            match outcome {
                 Some(result) => {
                     finished.push_back(Finished::Slot(waiter.slot, result));
                     false
@@ -235,7 +256,7 @@ impl EpollBackend {
     }
 
     fn receive(&mut self, fd: RawFd, bits: u32, token: Token) -> Option<Completion> {
-        if bits & (POLLIN | POLLRDHUP | POLLHUP | POLLERR) == 0 {
+        if bits & READABLE == 0 {
             return None;
         }
         self.scratch.clear();
@@ -307,6 +328,10 @@ impl Backend for EpollBackend {
             return;
         }
         self.entry(fd).waiters.push(Waiter { op, slot });
+        let unread = self.entry(fd).unread;
+        if matches!(op, RawOp::Recv { tried: false, .. }) && unread != 0 {
+            self.pending.push_back((fd, unread));
+        }
         // A poll was not tried before, and its edge may have passed: look at the present state.
         if let (true, RawOp::Poll { bits, .. } | RawOp::PollForeign { bits, .. }) = (was_registered, op) {
             let now = present_state(fd, bits);
@@ -423,13 +448,22 @@ impl Backend for EpollBackend {
     }
 }
 
+/// The events of which any may let a waiter go on.
+fn ready_for(op: RawOp) -> u32 {
+    match op {
+        RawOp::Recv { .. } => READABLE,
+        RawOp::Send { .. } => POLLOUT | POLLERR | POLLHUP,
+        _ => u32::MAX,
+    }
+}
+
 /// Tries a waiter's operation after an edge; `None` when it still has to wait.
 ///
 /// # Safety
 /// The memory in `op` is valid (I1).
 unsafe fn perform(op: RawOp, bits: u32) -> Option<i32> {
     let outcome = match op {
-        RawOp::Recv { fd, buf, len } => {
+        RawOp::Recv { fd, buf, len, .. } => {
             // SAFETY: the contract above; the waiter has the descriptor open.
             let (fd, buf) =
                 unsafe { (BorrowedFd::borrow_raw(fd), std::slice::from_raw_parts_mut(buf, len as usize)) };

@@ -42,7 +42,8 @@ const KIND_IGNORED: u64 = 2;
 const KIND_WAKER: u64 = 3;
 
 const MSG_NOSIGNAL: i32 = 0x4000;
-/// Wait for readiness before the first try: we have tried already (io_uring_prep_recv(3)).
+/// Wait for readiness before the first try: we have tried already, or know better (io_uring_prep_recv(3)). What is ready
+/// at once is not missed.
 const RECVSEND_POLL_FIRST: u16 = 1;
 const ENTER_GETEVENTS: u32 = 1;
 const ENOBUFS: i32 = 105;
@@ -163,7 +164,7 @@ impl Backend for IoUringBackend {
 
     unsafe fn submit(&mut self, op: RawOp, slot: *const Slot) {
         let entry = match op {
-            RawOp::Recv { fd, buf, len } => {
+            RawOp::Recv { fd, buf, len, tried: _ } => {
                 opcode::Recv::new(Fd(fd), buf, len).ioprio(RECVSEND_POLL_FIRST).build()
             }
             RawOp::Send { fd, buf, len } => {

@@ -44,7 +44,7 @@ impl<'scope, T: Send + 'scope> Gathering<'_, 'scope, '_, T> {
     /// Starts a call.
     pub(super) fn start(&mut self, number: usize, call: impl FnOnce() -> T + Send + 'scope) {
         let sender = self.sender.clone();
-        let started = self.scope.try_spawn(move || {
+        let started = self.scope.start(move || {
             let outcome = catch_unwind(AssertUnwindSafe(call)).map_err(JoinError::Panicked);
             let _ = sender.try_send((number, outcome));
         });

@@ -76,6 +76,15 @@ impl TcpStream {
         self.socket.run(&mut Op::Recv { fd: self.socket.as_fd(), buf }, until)
     }
 
+    /// As [`TcpStream::read_until`], for bytes that cannot be there yet, such as the answer to what was just sent: it waits
+    /// before it tries, which saves a system call. What is there all the same is received.
+    ///
+    /// # Errors
+    /// As [`TcpStream::read_until`].
+    pub fn await_until(&self, buf: &mut [u8], until: Option<Instant>) -> io::Result<usize> {
+        self.socket.run(&mut Op::WaitRecv { fd: self.socket.as_fd(), buf }, until)
+    }
+
     /// Receives what is there; `WouldBlock` when nothing is.
     ///
     /// # Errors
