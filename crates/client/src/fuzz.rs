@@ -1,6 +1,6 @@
 //! The parsers of this crate that are private, for the fuzz targets in `fuzz/`. No part of the interface.
 
-use crate::link::{Parsed, Protocol};
+use crate::link::{Malformed, Parsed, Protocol};
 
 /// Any bytes are a reply, the beginning of one, or malformed; what is whole is whole whatever comes behind it, and no beginning of
 /// it is.
@@ -9,7 +9,7 @@ use crate::link::{Parsed, Protocol};
 /// When that does not hold.
 fn reply<P: Protocol>(input: &[u8])
 where
-    P::Reply: PartialEq + std::fmt::Debug,
+    P::Reply: std::fmt::Debug,
 {
     const BYTES_MAX: usize = 1 << 16;
     if input.is_empty() {
@@ -21,7 +21,9 @@ where
         Parsed::Missing(missing) => return assert!(missing > 0),
     };
     assert!(whole > 0 && whole <= input.len());
-    assert_eq!(P::parse(&input[..whole], BYTES_MAX), Ok(parsed));
+    // By what they say, because a number that is none (NaN) is not equal to itself.
+    let again = P::parse(&input[..whole], BYTES_MAX);
+    assert_eq!(format!("{again:?}"), format!("{:?}", Ok::<_, Malformed>(parsed)));
     for end in 1..whole.min(64) {
         match P::parse(&input[..end], BYTES_MAX) {
             Ok(Parsed::Missing(missing)) => assert!(missing > 0 && missing <= whole - end),

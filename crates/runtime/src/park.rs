@@ -4,28 +4,29 @@
 //! Two kinds of waits end here: for the kernel ([`run`]: an operation of the reactor) and for other code ([`park`] and
 //! [`Waiter::wake`]: channels, locks, joins). Both respect the task's deadline and its cancellation.
 
-use std::cell::{Cell, RefCell};
+mod operation;
+mod thread;
+mod waiter;
+
+use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::event::EventfdFlags;
-use tenfold_reactor::{Op, Token};
 use tenfold_scoreboard::Cause;
 
+use self::thread::{park_thread, park_thread_polling};
 use crate::account;
-use crate::cancel::ThreadCancel;
 use crate::expiry;
-use crate::readiness;
-use crate::remote;
 use crate::scheduler::{self, Scheduler};
-use crate::table::{FiberId, WakeId};
+use crate::table::WakeId;
 use crate::task;
 
+pub use self::operation::{cancelled, is_cancellation, run, wait_readable};
+pub use self::thread::{is_any_readable, wait_any_readable};
+pub use self::waiter::Waiter;
 pub use tenfold_reactor::WatchedPeer;
 
 /// Why a [`park`] returned.
@@ -37,65 +38,6 @@ pub enum Unparked {
     TimedOut,
     /// The task was cancelled.
     Cancelled,
-}
-
-/// Whoever calls this, as somebody to wake later. Any thread may do that.
-#[derive(Clone, Debug)]
-pub struct Waiter(Kind);
-
-/// Two words of one size, which the compiler keeps in registers. Written in parts and copied as a whole on its way into a
-/// queue, a waiter held up a channel's receiver: a sixth of its time in a profile.
-#[derive(Clone, Debug)]
-enum Kind {
-    Fiber(WakeId),
-    Thread(Arc<ThreadParker>),
-}
-
-#[derive(Debug)]
-struct ThreadParker {
-    woken: AtomicBool,
-    thread: Thread,
-    /// Readable once woken, for a thread that has to wait for descriptors at the same time; made at its first such wait.
-    eventfd: OnceLock<OwnedFd>,
-    /// It waits in poll(2) with `eventfd`, or is about to.
-    polling: AtomicBool,
-}
-
-thread_local! {
-    static PARKER: RefCell<Option<Arc<ThreadParker>>> = const { RefCell::new(None) };
-}
-
-impl Waiter {
-    /// The running fiber, or the thread where there is none (or where it must not park, see [`inline`]).
-    #[inline]
-    pub fn current() -> Waiter {
-        match fiber_that_may_park() {
-            Some(fiber) => Waiter(Kind::Fiber(fiber)),
-            None => Waiter(Kind::Thread(thread_parker())),
-        }
-    }
-
-    /// Makes the present or next [`park`] of the waiter return. Cost: a queue push for a fiber of the same thread, a lock
-    /// and perhaps a system call for others.
-    #[inline]
-    pub fn wake(&self) {
-        match &self.0 {
-            Kind::Fiber(fiber) => remote::wake(*fiber),
-            Kind::Thread(parker) => parker.wake(),
-        }
-    }
-}
-
-impl ThreadParker {
-    #[cold]
-    fn wake(&self) {
-        // Sequentially consistent, as the thread's own side: one of the two sees what the other has written.
-        self.woken.store(true, Ordering::SeqCst);
-        match self.eventfd.get().filter(|_| self.polling.load(Ordering::SeqCst)) {
-            Some(eventfd) => drop(rustix::io::write(eventfd, &1u64.to_ne_bytes())),
-            None => self.thread.unpark(),
-        }
-    }
 }
 
 /// Waits until the [`Waiter`] of the calling code is woken, until `until`, until the task's deadline, or until it is
@@ -120,35 +62,6 @@ pub fn park_for(cause: Cause, until: Option<Instant>) -> Unparked {
     ended
 }
 
-#[cold]
-fn park_thread(cause: Cause, until: Option<Instant>) -> Unparked {
-    count_wait();
-    account::blocked(cause, || match peer() {
-        None => block_thread(until),
-        Some(_) => park_thread_polling(until),
-    })
-}
-
-fn block_thread(until: Option<Instant>) -> Unparked {
-    let (limit, cancel) = thread_limits(until);
-    let parker = thread_parker();
-    loop {
-        if is_cancelled(&cancel) {
-            return Unparked::Cancelled;
-        }
-        if parker.woken.swap(false, Ordering::Acquire) {
-            return Unparked::Woken;
-        }
-        match limit {
-            None => std::thread::park(),
-            Some(limit) => match limit.checked_duration_since(Instant::now()) {
-                Some(left) if !left.is_zero() => std::thread::park_timeout(left),
-                _ => return Unparked::TimedOut,
-            },
-        }
-    }
-}
-
 /// As [`park`], for futures: a plain thread waits for their sockets and timers as well, and wakes their wakers.
 pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
     let ended = match loop_that_may_park() {
@@ -160,59 +73,6 @@ pub(crate) fn park_polling(until: Option<Instant>) -> Unparked {
     }
     ended
 }
-
-fn park_thread_polling(until: Option<Instant>) -> Unparked {
-    /// A thread that does not poll is woken by unpark.
-    struct Polling<'a>(&'a ThreadParker);
-    impl Drop for Polling<'_> {
-        fn drop(&mut self) {
-            self.0.polling.store(false, Ordering::SeqCst);
-        }
-    }
-    let (limit, cancel) = thread_limits(until);
-    let peer = peer();
-    let parker = thread_parker();
-    if parker.eventfd.get().is_none()
-        && let Ok(eventfd) = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-    {
-        let _ = parker.eventfd.set(eventfd);
-    }
-    let eventfd = parker.eventfd.get();
-    let cancel_fd = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
-    let interrupts: Vec<BorrowedFd<'_>> = eventfd.into_iter().chain(cancel_fd).map(AsFd::as_fd).collect();
-    parker.polling.store(true, Ordering::SeqCst);
-    let _polling = Polling(&parker);
-    loop {
-        if is_cancelled(&cancel) {
-            return Unparked::Cancelled;
-        }
-        if parker.woken.swap(false, Ordering::SeqCst) {
-            return Unparked::Woken;
-        }
-        if limit.is_some_and(|limit| limit <= Instant::now()) {
-            return Unparked::TimedOut;
-        }
-        // Without an eventfd (descriptors have run out) a wake-up by another thread is seen by looking now and then.
-        let look = eventfd.is_none().then(|| Instant::now() + POLL_BLIND);
-        let peer_is_gone = readiness::poll_plain(&interrupts, peer, earlier(limit, look));
-        if peer_is_gone.is_err() {
-            // Out of memory in the kernel (poll(2), ENOMEM): nothing to do but to go on slower.
-            std::thread::sleep(POLL_BLIND);
-        }
-        // Emptied before `woken` is looked at, which was set before it was filled.
-        if let Some(eventfd) = eventfd {
-            let _ = rustix::io::read(eventfd, &mut [0u8; 8]);
-        }
-        if let Ok(true) = peer_is_gone {
-            // A wake-up that has come is delivered, as everywhere.
-            let woken = parker.woken.swap(false, Ordering::SeqCst);
-            return if woken { Unparked::Woken } else { Unparked::Cancelled };
-        }
-    }
-}
-
-/// How often a thread looks that cannot be woken.
-const POLL_BLIND: Duration = Duration::from_millis(5);
 
 /// Waits for the next wake-up although the task's time is over or it was cancelled: for what has to be put in order.
 /// Spurious wake-ups are possible.
@@ -232,102 +92,6 @@ pub(crate) fn park_regardless(cause: Cause) {
             task.extra_mut().thread_cancel = thread;
         }
     });
-}
-
-/// Runs an operation: at once if it can be done, else when the kernel says so. Returns when nobody uses its buffers any
-/// more.
-///
-/// # Errors
-/// The operation's own; `TimedOut` after `until` or the task's deadline; `ECANCELED` when the task was cancelled. A
-/// result that arrived before is returned instead of either.
-pub fn run(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
-    let outcome = match loop_that_may_park().and_then(|scheduler| Some((scheduler.running()?, scheduler))) {
-        Some((fiber, scheduler)) => run_on_fiber(&scheduler, fiber, op, until),
-        None => run_on_thread(op, until),
-    };
-    if let Err(error) = &outcome
-        && error.kind() == io::ErrorKind::TimedOut
-    {
-        expiry::note_operation(op, until);
-    }
-    outcome
-}
-
-fn run_on_fiber(
-    scheduler: &Scheduler,
-    fiber: FiberId,
-    op: &mut Op<'_>,
-    until: Option<Instant>,
-) -> io::Result<usize> {
-    let cause = cause_of(op);
-    let mut ended = Unparked::Woken;
-    let mut limit = None;
-    let outcome = scheduler.reactor().run(op, Token(fiber.pack()), |pending| {
-        if ended != Unparked::Woken {
-            // The cancel is on its way: its target's own completion is what has to be waited for now.
-            scheduler.park_running(cause, None);
-            return;
-        }
-        if limit.is_none() {
-            let deadline = scheduler.with_running(|record| record.task.deadline).flatten();
-            limit = Some(earlier(until, deadline));
-        }
-        let cancelled = scheduler.with_running(|record| record.task.cancelled) == Some(true);
-        ended = match cancelled {
-            true => Unparked::Cancelled,
-            false if scheduler.park_running(cause, limit.flatten()) => Unparked::TimedOut,
-            false if scheduler.with_running(|record| record.task.cancelled) == Some(true) => {
-                Unparked::Cancelled
-            }
-            false => return,
-        };
-        pending.cancel();
-    });
-    name_the_end(outcome, ended)
-}
-
-fn run_on_thread(op: &mut Op<'_>, until: Option<Instant>) -> io::Result<usize> {
-    count_wait();
-    let (limit, cancel) = thread_limits(until);
-    if is_cancelled(&cancel) {
-        return Err(cancelled());
-    }
-    let shared = task::with(|task| task.interrupt());
-    let own = cancel.as_ref().and_then(|cancel| cancel.eventfd.as_ref());
-    let interrupt = shared.as_deref().or(own).map(AsFd::as_fd);
-    let outcome = account::blocked(cause_of(op), || op.run_blocking(limit, interrupt, peer()));
-    let ended = if is_cancelled(&cancel) { Unparked::Cancelled } else { Unparked::Woken };
-    name_the_end(outcome, ended)
-}
-
-/// What waiting for an operation is, if nobody says more.
-fn cause_of(op: &Op<'_>) -> Cause {
-    match op {
-        Op::ReadAt { .. } | Op::WriteAt { .. } | Op::Fsync { .. } => Cause::Disk,
-        _ => Cause::Network,
-    }
-}
-
-/// A cancelled operation says `ECANCELED` whatever the reason was.
-fn name_the_end(outcome: io::Result<usize>, ended: Unparked) -> io::Result<usize> {
-    match outcome {
-        Err(error) if error.raw_os_error() == Some(ECANCELED) && ended == Unparked::TimedOut => {
-            Err(io::ErrorKind::TimedOut.into())
-        }
-        other => other,
-    }
-}
-
-const ECANCELED: i32 = 125;
-
-/// The error of a wait that was cancelled.
-pub fn cancelled() -> io::Error {
-    io::Error::from_raw_os_error(ECANCELED)
-}
-
-/// Whether an error means that the task was cancelled.
-pub fn is_cancellation(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(ECANCELED)
 }
 
 /// Turns the end of a [`park`] into a result, for waits that report as I/O does.
@@ -465,27 +229,6 @@ pub(crate) fn loop_that_may_park() -> Option<Rc<Scheduler>> {
     fiber_that_may_park().and_then(|_| scheduler::current())
 }
 
-#[cold]
-fn thread_parker() -> Arc<ThreadParker> {
-    PARKER.with_borrow_mut(|parker| {
-        let fresh = || ThreadParker {
-            woken: AtomicBool::new(false),
-            thread: std::thread::current(),
-            eventfd: OnceLock::new(),
-            polling: AtomicBool::new(false),
-        };
-        parker.get_or_insert_with(|| Arc::new(fresh())).clone()
-    })
-}
-
-fn thread_limits(until: Option<Instant>) -> (Option<Instant>, Option<Arc<ThreadCancel>>) {
-    task::with(|task| (earlier(until, task.deadline), task.thread_cancel()))
-}
-
-fn is_cancelled(cancel: &Option<Arc<ThreadCancel>>) -> bool {
-    cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
-}
-
 pub(crate) fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option<Instant> {
     match (first, second) {
         (Some(first), Some(second)) => Some(first.min(second)),
@@ -497,51 +240,4 @@ pub(crate) fn earlier(first: Option<Instant>, second: Option<Instant>) -> Option
 pub(crate) fn after(delay: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(u32::MAX.into()))
-}
-
-/// Blocks the thread until one of several descriptors is readable; its index. Respects [`interruptible`] and deadlines.
-///
-/// For a process that serves several listeners on its only thread. On a fiber use one fiber for each descriptor.
-///
-/// # Errors
-/// `TimedOut`, `ECANCELED`, or poll(2)'s.
-pub fn wait_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> io::Result<usize> {
-    use rustix::event::{PollFd, PollFlags};
-    count_wait();
-    let (limit, _) = thread_limits(None);
-    let interrupt = task::with(|task| task.interrupt());
-    let mut wanted: Vec<PollFd<'_>> =
-        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    if let Some(interrupt) = &interrupt {
-        wanted.push(PollFd::new(interrupt, PollFlags::IN));
-    }
-    loop {
-        let left = limit.map(|limit| limit.saturating_duration_since(Instant::now()));
-        let left = left.and_then(|left| rustix::time::Timespec::try_from(left).ok());
-        match rustix::event::poll(&mut wanted, left.as_ref()) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(errno.into()),
-            Ok(_) => match wanted.iter().position(|fd| !fd.revents().is_empty()) {
-                Some(index) if index < fds.len() => return Ok(index),
-                _ => return Err(cancelled()),
-            },
-        }
-    }
-}
-
-/// Whether one of several descriptors is readable. Waits for nothing; one system call.
-pub fn is_any_readable(fds: &[std::os::fd::BorrowedFd<'_>]) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec};
-    let mut wanted: Vec<PollFd<'_>> =
-        fds.iter().map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)).collect();
-    rustix::event::poll(&mut wanted, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
-}
-
-/// Waits until a descriptor is readable, however the caller waits.
-///
-/// # Errors
-/// As [`run`].
-pub fn wait_readable(fd: impl AsFd) -> io::Result<()> {
-    run(&mut Op::Poll { fd: fd.as_fd(), interest: tenfold_reactor::Interest::READ }, None).map(drop)
 }

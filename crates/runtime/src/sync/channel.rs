@@ -9,14 +9,21 @@
 //! has woken somebody, so whoever is woken and does not want it any more (its time is over) still takes it if it is
 //! there, and a [`super::select()`] that has taken another passes the wake-up on.
 
+mod error;
+mod shared;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::shared::State;
 use super::lock::Lock;
-use super::queue::{Queue, Ticket, Wakes};
+use super::queue::{Queue, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
+
+pub use self::error::{RecvError, SendError, TryRecvError, TrySendError};
+pub(super) use self::shared::Shared;
 
 /// Makes a channel for at most `capacity` values.
 ///
@@ -49,74 +56,6 @@ pub struct Sender<T>(Arc<Shared<T>>);
 /// The receiving half; clones share it, and each value goes to one of them. When the last one is dropped the channel
 /// closes and what is in it is dropped.
 pub struct Receiver<T>(Arc<Shared<T>>);
-
-pub(super) struct Shared<T> {
-    state: Lock<State<T>>,
-    capacity: usize,
-}
-
-struct State<T> {
-    buffer: VecDeque<T>,
-    receivers: Queue,
-    senders: Queue,
-    sender_count: usize,
-    receiver_count: usize,
-    closed: bool,
-}
-
-/// Why a value was not sent; it is in here.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SendError<T> {
-    /// Nobody will receive it.
-    #[error("the channel is closed")]
-    Closed(T),
-    /// There was no room until the time given or the task's deadline.
-    #[error("no room in the channel in time")]
-    TimedOut(T),
-    /// The task was cancelled while it waited for room.
-    #[error("cancelled while waiting for room in the channel")]
-    Cancelled(T),
-}
-
-/// Why a value was not sent at once; it is in here.
-#[derive(Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TrySendError<T> {
-    /// There is no room.
-    #[error("the channel is full")]
-    Full(T),
-    /// Nobody will receive it.
-    #[error("the channel is closed")]
-    Closed(T),
-}
-
-/// Why there is no value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum RecvError {
-    /// The channel is closed and empty.
-    #[error("the channel is closed")]
-    Closed,
-    /// No value came until the time given or the task's deadline.
-    #[error("nothing came through the channel in time")]
-    TimedOut,
-    /// The task was cancelled while it waited.
-    #[error("cancelled while waiting for a value")]
-    Cancelled,
-}
-
-/// Why there is no value now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TryRecvError {
-    /// There is none at the moment.
-    #[error("the channel is empty")]
-    Empty,
-    /// The channel is closed and empty.
-    #[error("the channel is closed")]
-    Closed,
-}
 
 impl<T> Sender<T> {
     /// Sends a value, waiting for room.
@@ -271,132 +210,6 @@ impl<T> Receiver<T> {
     }
 }
 
-impl<T> Shared<T> {
-    /// Sends, or joins the line if there is a waiter to join it, or leaves the line if there is none.
-    pub(super) fn send_or_join(
-        &self,
-        value: T,
-        ticket: &mut Option<Ticket>,
-        waiter: Option<Waiter>,
-    ) -> Result<(), TrySendError<T>> {
-        let woken;
-        {
-            let mut state = self.state.lock();
-            if state.closed {
-                state.leave_senders(ticket);
-                return Err(TrySendError::Closed(value));
-            }
-            if state.buffer.len() >= self.capacity {
-                match waiter {
-                    Some(waiter) => join_or_stay(&mut state.senders, ticket, waiter),
-                    None => state.leave_senders(ticket),
-                }
-                return Err(TrySendError::Full(value));
-            }
-            state.buffer.push_back(value);
-            state.leave_senders(ticket);
-            woken = state.receivers.pop();
-        }
-        if let Some(woken) = woken {
-            woken.wake();
-        }
-        Ok(())
-    }
-
-    /// Receives, or joins the line if there is a waiter to join it, or leaves the line if there is none.
-    #[inline]
-    pub(super) fn recv_or_join(
-        &self,
-        ticket: &mut Option<Ticket>,
-        waiter: Option<impl FnOnce() -> Waiter>,
-    ) -> Result<T, TryRecvError> {
-        let (value, woken);
-        {
-            let mut state = self.state.lock();
-            match state.buffer.pop_front() {
-                Some(taken) => value = taken,
-                None if state.closed => {
-                    state.leave_receivers(ticket);
-                    return Err(TryRecvError::Closed);
-                }
-                None => {
-                    match waiter {
-                        Some(waiter) => join_or_stay(&mut state.receivers, ticket, waiter()),
-                        None => state.leave_receivers(ticket),
-                    }
-                    return Err(TryRecvError::Empty);
-                }
-            }
-            state.leave_receivers(ticket);
-            woken = state.senders.pop();
-        }
-        if let Some(woken) = woken {
-            woken.wake();
-        }
-        Ok(value)
-    }
-
-    /// Gives up a place among the receivers; a wake-up that came for it and a value that is there go to the next one.
-    pub(super) fn give_up_recv(&self, ticket: Option<Ticket>) {
-        let Some(ticket) = ticket else { return };
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        if !state.receivers.leave(ticket)
-            && !state.buffer.is_empty()
-            && let Some(next) = state.receivers.pop()
-        {
-            wakes.push(next);
-        }
-    }
-
-    /// Gives up a place among the senders; a wake-up that came for it and the room that is there go to the next one.
-    pub(super) fn give_up_send(&self, ticket: Option<Ticket>) {
-        let Some(ticket) = ticket else { return };
-        let mut wakes = Wakes::default();
-        let mut state = self.state.lock();
-        if !state.senders.leave(ticket)
-            && state.buffer.len() < self.capacity
-            && let Some(next) = state.senders.pop()
-        {
-            wakes.push(next);
-        }
-    }
-
-    fn close(&self) {
-        let mut wakes = Wakes::default();
-        self.state.lock().close(&mut wakes);
-    }
-}
-
-impl<T> State<T> {
-    fn close(&mut self, wakes: &mut Wakes) {
-        self.closed = true;
-        wakes.all_of(&mut self.receivers);
-        wakes.all_of(&mut self.senders);
-    }
-
-    fn leave_senders(&mut self, ticket: &mut Option<Ticket>) {
-        if let Some(ticket) = ticket.take() {
-            self.senders.leave(ticket);
-        }
-    }
-
-    #[inline]
-    fn leave_receivers(&mut self, ticket: &mut Option<Ticket>) {
-        if let Some(ticket) = ticket.take() {
-            self.receivers.leave(ticket);
-        }
-    }
-}
-
-#[inline]
-fn join_or_stay(queue: &mut Queue, ticket: &mut Option<Ticket>, waiter: Waiter) {
-    match *ticket {
-        Some(ticket) => queue.stay(ticket, waiter, ()),
-        None => *ticket = Some(queue.join(waiter, ())),
-    }
-}
-
 /// See [`Receiver::iter`].
 #[derive(Debug)]
 pub struct Iter<'a, T>(&'a Receiver<T>);
@@ -467,42 +280,5 @@ impl<T> std::fmt::Debug for Sender<T> {
 impl<T> std::fmt::Debug for Receiver<T> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("Receiver").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
-
-impl<T> std::fmt::Debug for SendError<T> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            SendError::Closed(_) => "Closed(..)",
-            SendError::TimedOut(_) => "TimedOut(..)",
-            SendError::Cancelled(_) => "Cancelled(..)",
-        })
-    }
-}
-
-impl<T> std::fmt::Debug for TrySendError<T> {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str(match self {
-            TrySendError::Full(_) => "Full(..)",
-            TrySendError::Closed(_) => "Closed(..)",
-        })
-    }
-}
-
-impl<T> SendError<T> {
-    /// The value that was not sent.
-    pub fn into_inner(self) -> T {
-        match self {
-            SendError::Closed(value) | SendError::TimedOut(value) | SendError::Cancelled(value) => value,
-        }
-    }
-}
-
-impl<T> TrySendError<T> {
-    /// The value that was not sent.
-    pub fn into_inner(self) -> T {
-        match self {
-            TrySendError::Full(value) | TrySendError::Closed(value) => value,
-        }
     }
 }
