@@ -39,12 +39,14 @@ mod sse;
 
 mod endpoint;
 
+mod batch;
 mod envelope;
 mod hall;
 mod outlet;
 mod position;
 mod pump;
 mod room;
+mod spares;
 mod watch;
 
 mod keeper;

@@ -141,7 +141,7 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
         let Some(rooms) = cx.state().get::<Rooms>().cloned() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
         };
-        let deflate = offer.deflate && !self.options.uncompressed;
+        let deflate = offer.deflate.filter(|_| !self.options.uncompressed);
         let limits = self.options.limits;
         let mut response = Response::default();
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -150,8 +150,8 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
         if let Ok(accept) = HeaderValue::from_str(&offer.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        if deflate {
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(handshake::DEFLATE));
+        if let Some(agreement) = deflate {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreement.answer());
         }
         let spoken =
             offer.protocols.iter().find_map(|one| self.options.protocols.iter().find(|ours| *ours == one));
@@ -159,9 +159,9 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
         take_over(response, move |held| {
-            let encoding = if deflate { Encoding::Deflated } else { Encoding::Text };
+            let encoding = deflate.map_or(Encoding::Text, |agreement| Encoding::Deflated(agreement.window));
             let shared = rooms.hall.admit(held.stream(), encoding, *held.peer());
-            websocket::open(held, shared, Input::new(deflate, limits), run)
+            websocket::open(held, shared, Input::new(deflate.is_some(), limits), run)
         })
     }
 

@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tenfold_http::websocket::{
-    self, CloseCode, CloseFrame, Decoder, Event, Inflater, Message, MessageLimits, Opcode, WebSocketError,
+    self, CloseCode, CloseFrame, Decoder, Event, Message, MessageLimits, Opcode, WebSocketError,
 };
 use tenfold_server::{Held, Pause, Resident, Roused, Stay};
 
 use crate::error::Result;
 use crate::socket::{Shared, Socket};
+use crate::spares;
 
 /// A client that says nothing for so long is asked whether it is there, and gone if it says nothing for as long again. Below the
 /// 60 s after which nginx and most load balancers close a silent connection.
@@ -107,8 +108,9 @@ impl Input {
         }
         let mut used = 0;
         loop {
-            let (count, event) =
-                with_inflater(|inflater| self.decoder.decode(&input[used..], &self.limits, inflater))?;
+            let (count, event) = spares::with_inflater(|inflater| {
+                self.decoder.decode(&input[used..], &self.limits, inflater)
+            })?;
             used += count;
             match event {
                 Some(event) => events.push_back(event),
@@ -119,14 +121,6 @@ impl Input {
         self.rest = input[used..].to_vec();
         Ok(())
     }
-}
-
-/// One for each thread: messages keep no window, and nothing waits while it is used.
-fn with_inflater<R>(f: impl FnOnce(&mut Inflater) -> R) -> R {
-    thread_local! {
-        static INFLATER: std::cell::RefCell<Inflater> = std::cell::RefCell::default();
-    }
-    INFLATER.with_borrow_mut(f)
 }
 
 /// A connection that rests, with the function that its messages are given to; what a handler returns.
