@@ -137,6 +137,25 @@ fn section_1_3_a_handshake_is_accepted() {
 }
 
 #[test]
+fn section_11_3_a_key_and_a_version_come_once() {
+    assert!(offer(&asking("")).is_ok());
+    for (twice, status) in
+        [("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n", 400), ("Sec-WebSocket-Version: 13\n", 426)]
+    {
+        assert_eq!(offer(&asking(twice)).unwrap_err().status, status, "{twice}");
+    }
+}
+
+#[test]
+fn section_7_4_codes_that_may_not_be_sent_are_not_sent() {
+    for code in [0, 1004, 1005, 1006, 1015, 2999, 5000] {
+        let mut out = Vec::new();
+        encode_close(&mut out, Some(&CloseFrame { code: CloseCode(code), reason: "why".into() }), None);
+        assert_eq!(decode_all(Role::Client, &out, 99), Ok(vec![Event::Close(None)]), "{code}");
+    }
+}
+
+#[test]
 fn section_9_1_extensions_that_are_malformed_fail_the_handshake() {
     for (extensions, status) in [
         ("permessage-deflate; client_max_window_bits=", Some(400)),

@@ -4,7 +4,10 @@
 mod common;
 
 use common::websocket::{asking, offer};
-use tenfold_http::websocket::{Agreement, Deflater, Inflater, Window};
+use tenfold_http::websocket::{
+    Agreement, Decoder, Deflater, Event, Inflater, Message, MessageLimits, Opcode, Role, WebSocketError,
+    Window, encode_compressed,
+};
 use tenfold_testkit::inflate_within;
 
 const ALWAYS: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
@@ -132,4 +135,64 @@ fn a_receiver_with_less_than_what_was_agreed_would_notice() {
             "it has found the repeat, which the smaller window does not have"
         );
     }
+}
+
+fn decode(input: &[u8], bytes_max: usize) -> Result<Vec<Event>, WebSocketError> {
+    let (mut decoder, mut inflater) = (Decoder::new(Role::Client, true), Inflater::new());
+    let limits = MessageLimits { message_bytes_max: bytes_max };
+    let (mut events, mut used) = (Vec::new(), 0);
+    loop {
+        let (count, event) = decoder.decode(&input[used..], &limits, &mut inflater)?;
+        used += count;
+        match event {
+            Some(event) => events.push(event),
+            None => return Ok(events),
+        }
+    }
+}
+
+/// "Hello" (section 7.2.3.1).
+const HELLO: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+
+#[test]
+fn section_6_the_bit_is_the_first_frames_of_a_message_and_nobody_elses() {
+    let hello = || Event::Message(Message::Text("Hello".into()));
+    let (first, last) = HELLO.split_at(3);
+    // Section 7.2.3.1: in two fragments, of which the second has no bit; a ping between them.
+    let fragments = [&[0x41, 3], first, &[0x89, 0], &[0x80, 4], last].concat();
+    assert_eq!(decode(&fragments, 5), Ok(vec![Event::Ping(Vec::new()), hello()]));
+    // A message may be sent without compression.
+    let plain = [&[0x81, 5], b"Hello".as_slice(), &[0xc1, 7], HELLO].concat();
+    assert_eq!(decode(&plain, 5), Ok(vec![hello(), hello()]));
+    let second = [&[0x41, 3], first, &[0xc0, 4], last].concat();
+    assert_eq!(decode(&second, 5), Err(WebSocketError::ReservedBit), "on a continuation");
+    for control in [0xc8, 0xc9, 0xca] {
+        assert_eq!(decode(&[control, 0], 5), Err(WebSocketError::ReservedBit), "{control:x}");
+    }
+    assert_eq!(decode(&[0xa1, 0], 5), Err(WebSocketError::ReservedBit), "RSV2, which nobody has agreed on");
+}
+
+#[test]
+fn the_limit_is_that_of_the_message_and_not_of_what_it_was_compressed_to() {
+    const BYTES: usize = 64 << 10;
+    let message = noise(BYTES);
+    for window in Window::ALL {
+        let payload = Deflater::new(window).deflate(&message);
+        assert!(payload.len() > BYTES, "it cannot be compressed");
+        let mut frame = Vec::new();
+        encode_compressed(&mut frame, Opcode::Binary, &payload);
+        assert_eq!(decode(&frame, BYTES), Ok(vec![Event::Message(Message::Binary(message.clone()))]));
+        assert_eq!(decode(&frame, BYTES - 1), Err(WebSocketError::TooBig(BYTES - 1)));
+    }
+    // What is longer than any such message could be is refused by its head.
+    let head = [0xc2, 127, 0, 0, 0, 0, 0, 2, 0, 0];
+    assert_eq!(decode(&head, BYTES), Err(WebSocketError::TooBig(BYTES)));
+}
+
+#[test]
+fn text_is_checked_when_it_is_whole() {
+    let mut frame = Vec::new();
+    encode_compressed(&mut frame, Opcode::Text, &Deflater::new(Window::Large).deflate(b"a\xc3\x28"));
+    assert_eq!(decode(&frame, 100), Err(WebSocketError::NotUtf8));
+    assert_eq!(decode(&[0xc1, 3, 0xff, 0xff, 0xff], 100), Err(WebSocketError::Deflate));
 }

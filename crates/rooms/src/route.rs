@@ -172,6 +172,10 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
 
 fn refuse(status: StatusCode, reason: &'static str) -> Response {
     let mut response = Error::new(status, reason).logged().into_response();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 section 15.5.6. The router lets HEAD come where GET may.
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
     if status == StatusCode::UPGRADE_REQUIRED {
         response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

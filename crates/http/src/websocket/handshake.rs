@@ -48,12 +48,12 @@ pub fn read(head: &HeadView<'_>) -> Result<Offer, NoHandshake> {
     if !asks {
         return refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket: ask for an upgrade to it");
     }
-    if text(head, "sec-websocket-version") != Some("13") {
+    if single(head, "sec-websocket-version") != Some("13") {
         return refuse(StatusCode::UPGRADE_REQUIRED, "only version 13 of WebSocket is spoken here");
     }
-    let key = text(head, "sec-websocket-key").unwrap_or_default();
+    let key = single(head, "sec-websocket-key").unwrap_or_default();
     if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64");
+        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64, once");
     }
     let Ok(deflate) = agreement(head) else {
         return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Extensions is malformed");
@@ -107,8 +107,11 @@ fn agreement(head: &HeadView<'_>) -> Result<Option<Agreement>, Malformed> {
     Ok(agreement)
 }
 
-fn text<'a>(head: &HeadView<'a>, name: &str) -> Option<&'a str> {
-    head.header(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
+/// The value of a header that comes once, as these have to (RFC 6455 sections 11.3.1 and 11.3.5).
+fn single<'a>(head: &HeadView<'a>, name: &'a str) -> Option<&'a str> {
+    let mut values = all(head, name);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    std::str::from_utf8(value).ok().map(str::trim)
 }
 
 fn all<'a>(head: &HeadView<'a>, wanted: &'a str) -> impl Iterator<Item = &'a [u8]> {

@@ -114,6 +114,11 @@ fn handshakes() {
     ask("GET /rests HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
         .expect(400);
     ask(&format!("POST /rests HTTP/1.1\r\n{upgrade}Sec-WebSocket-Version: 13\r\n")).expect(405);
+    ask(&format!("GET /rests HTTP/1.1\r\n{upgrade}{upgrade}Sec-WebSocket-Version: 13\r\n")).expect(400);
+    let mut asks_head = site.client();
+    asks_head.send("HEAD /rests HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = asks_head.read_head();
+    assert_eq!((head.status, head.header("allow")), (405, Some("GET")));
     let (head, none) = WsClient::try_open(site.server.address(), "/guarded", "");
     assert!(none.is_none() && head.starts_with("HTTP/1.1 401 "), "{head}");
     let mut with_key = WsClient::open_with(site.server.address(), "/guarded", "X-Key: k\r\n");
