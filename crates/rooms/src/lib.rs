@@ -31,6 +31,7 @@ mod app;
 mod rooms;
 mod rule;
 
+mod input;
 mod route;
 mod websocket;
 

@@ -10,8 +10,9 @@ use tenfold_server::{
 };
 
 use crate::envelope::Encoding;
+use crate::input::Input;
 use crate::rooms::Rooms;
-use crate::websocket::{self, Input, IntoSession, WebSocket};
+use crate::websocket::{self, IntoSession, WebSocket};
 
 /// What a handler runs once its connection is open.
 pub type Run = Box<dyn FnOnce(WebSocket) -> Result<Option<websocket::Resting>, String> + Send>;

@@ -116,6 +116,11 @@ impl Decoder {
         Decoder { role, deflate, partial: None }
     }
 
+    /// Whether messages may come compressed: if not, the inflater that it is given is never used.
+    pub fn deflate(&self) -> bool {
+        self.deflate
+    }
+
     /// Whether a message has begun and is not whole.
     pub fn is_within_message(&self) -> bool {
         self.partial.is_some()

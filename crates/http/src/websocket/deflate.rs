@@ -18,17 +18,17 @@ const STEP_BYTES: usize = 4096;
 /// 4 KiB. Level 2 takes three times as long, for 2 to 30 % fewer bytes.
 const LEVEL: Compression = Compression::fast();
 
-/// Decompresses messages of any window. 46 KiB; one serves all connections in turn.
-pub struct Inflater(Decompress);
+/// Decompresses messages of any window. 46 KiB from the first one on; one serves all connections in turn.
+pub struct Inflater(Option<Decompress>);
 
 /// Compresses messages for receivers of one window. 245 to 370 KiB, of which four times the window; one serves all
 /// connections in turn.
 pub struct Deflater(Compress);
 
 impl Inflater {
-    /// A fresh one.
+    /// A fresh one, which costs nothing where no message comes compressed.
     pub fn new() -> Inflater {
-        Inflater(Decompress::new(false))
+        Inflater(None)
     }
 
     /// The message that `input` is the compressed payload of.
@@ -36,17 +36,18 @@ impl Inflater {
     /// # Errors
     /// `TooBig` at the first byte beyond `bytes_max`, however small the input; `Deflate`.
     pub fn inflate(&mut self, input: &[u8], bytes_max: usize) -> Result<Vec<u8>, WebSocketError> {
-        self.0.reset(false);
+        let state = self.0.get_or_insert_with(|| Decompress::new(false));
+        state.reset(false);
         let mut out = Vec::new();
         for part in [input, &TAIL] {
             let mut used = 0;
             loop {
                 let mut step = [0; STEP_BYTES];
-                let before = (self.0.total_in(), self.0.total_out());
-                let status = self.0.decompress(&part[used..], &mut step, FlushDecompress::Sync);
+                let before = (state.total_in(), state.total_out());
+                let status = state.decompress(&part[used..], &mut step, FlushDecompress::Sync);
                 let status = status.map_err(|_| WebSocketError::Deflate)?;
-                let taken = (self.0.total_in() - before.0) as usize;
-                let made = (self.0.total_out() - before.1) as usize;
+                let taken = (state.total_in() - before.0) as usize;
+                let made = (state.total_out() - before.1) as usize;
                 used += taken;
                 out.extend_from_slice(&step[..made]);
                 if out.len() > bytes_max {
@@ -54,7 +55,7 @@ impl Inflater {
                 }
                 // A block that says it is the last one is allowed (section 7.2.3.4); what follows begins anew.
                 if status == Status::StreamEnd {
-                    self.0.reset(false);
+                    state.reset(false);
                 }
                 let is_idle = taken == 0 && made == 0;
                 if is_idle || (used == part.len() && made < STEP_BYTES) {
@@ -150,7 +151,8 @@ mod tests {
         assert_eq!(best.total_in(), 60 << 20, "it fits into the longest message of the default limits");
         let mut inflater = Inflater::new();
         assert_eq!(inflater.inflate(&bomb, 1000), Err(WebSocketError::TooBig(1000)));
-        assert!(inflater.0.total_out() <= 1000 + STEP_BYTES as u64, "the rest of it was not even made");
+        let made = inflater.0.as_ref().map_or(0, Decompress::total_out);
+        assert!(made <= 1000 + STEP_BYTES as u64, "the rest of it was not even made");
         assert_eq!(inflater.inflate(&[0xff, 0xff, 0xff], 1000), Err(WebSocketError::Deflate));
         assert_eq!(inflater.inflate(&Deflater::new(Window::Large).deflate(b"abcd"), 4).unwrap(), b"abcd");
         assert_eq!(
