@@ -49,7 +49,7 @@ pub mod sqlite;
 pub mod postgres;
 
 #[doc(hidden)]
-pub mod fuzz;
+pub mod fuzzing;
 
 mod address;
 mod hub;

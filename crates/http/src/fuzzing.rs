@@ -3,6 +3,8 @@
 //! They live here, hidden from the documentation, so that `fuzz/` (nightly, for hours) and `tests/fuzz_smoke.rs` (stable,
 //! for a second) check the same things.
 
+mod websocket;
+
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use crate::error::{BodyError, HeadError};
@@ -11,6 +13,8 @@ use crate::h1::{
     response_head,
 };
 use crate::limits::{BodyLimits, HeadLimits};
+
+pub use websocket::{websocket_deflate, websocket_extensions, websocket_messages};
 
 /// Limits small enough for a fuzzer to reach.
 const HEAD_LIMITS: HeadLimits = HeadLimits { head_bytes_max: 1024, headers_max: 40, target_bytes_max: 128 };
@@ -53,66 +57,6 @@ pub fn h1_request_head(data: &[u8]) {
     for end in 0..bytes {
         assert_eq!(Head::new().parse(&data[..end], &HEAD_LIMITS), Ok(Parse::Partial), "cut at {end}");
     }
-}
-
-/// WebSocket frames that come in pieces say what they say as a whole, nothing is longer than the limit, and what was said
-/// survives being sent again. The first byte chooses the pieces.
-pub fn websocket_messages(data: &[u8]) {
-    use crate::websocket::{Event, Inflater, Message, MessageLimits, Role};
-
-    const LIMITS: MessageLimits = MessageLimits { message_bytes_max: 300 };
-    let Some((&seed, data)) = data.split_first() else { return };
-    let role = if seed & 1 == 0 { Role::Server } else { Role::Client };
-    let deflate = seed & 2 == 0;
-    let step = usize::from(seed >> 2) + 1;
-    let mut inflater = Inflater::new();
-    let mut whole = decode_messages(data, data.len().max(1), (role, deflate), &LIMITS, &mut inflater);
-    let mut pieces = decode_messages(data, step, (role, deflate), &LIMITS, &mut inflater);
-    // A wrong text is seen earlier in pieces; what came before it is the same.
-    if whole.1.is_some() {
-        pieces.0.truncate(whole.0.len());
-        whole.0.truncate(pieces.0.len());
-        assert!(pieces.1.is_some());
-    }
-    assert_eq!(whole.0, pieces.0);
-    for event in whole.0 {
-        match event {
-            Event::Message(Message::Text(text)) => assert!(text.len() <= LIMITS.message_bytes_max),
-            Event::Message(Message::Binary(bytes)) => assert!(bytes.len() <= LIMITS.message_bytes_max),
-            Event::Ping(bytes) | Event::Pong(bytes) => assert!(bytes.len() <= 125),
-            Event::Close(Some(close)) => assert!(close.code.may_be_sent() && close.reason.len() <= 123),
-            Event::Close(None) => {}
-        }
-    }
-}
-
-fn decode_messages(
-    data: &[u8],
-    step: usize,
-    (role, deflate): (crate::websocket::Role, bool),
-    limits: &crate::websocket::MessageLimits,
-    inflater: &mut crate::websocket::Inflater,
-) -> (Vec<crate::websocket::Event>, Option<crate::websocket::WebSocketError>) {
-    let mut decoder = crate::websocket::Decoder::new(role, deflate);
-    let (mut events, mut kept) = (Vec::new(), Vec::new());
-    for piece in data.chunks(step) {
-        kept.extend_from_slice(piece);
-        loop {
-            match decoder.decode(&kept, limits, inflater) {
-                Ok((used, event)) => {
-                    kept.drain(..used);
-                    let is_idle = used == 0 && event.is_none();
-                    events.extend(event);
-                    if is_idle {
-                        break;
-                    }
-                }
-                Err(error) => return (events, Some(error)),
-            }
-        }
-        assert!(kept.len() < 14, "only the head of a frame waits");
-    }
-    (events, None)
 }
 
 /// A request head that comes in pieces gets the verdict that it gets as a whole. The first byte chooses the cuts.

@@ -98,16 +98,34 @@ fn messages_in_pieces_are_those_of_the_whole() {
         b"\xc1\x07\xf2\x48\xcd\xc9\xc9\x07\x00\x82\x7e\x00\x80",
         b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00\x01\x04\xf0\x9f\x92\x80\x00\x00",
     ];
-    let mut random = Random(8);
-    for _ in 0..ROUNDS {
+    run_pieces(8, FRAMES, fuzzing::websocket_messages);
+}
+
+#[test]
+fn extensions_say_the_same_when_they_are_written_again() {
+    const OFFERS: &[&[u8]] = &[
+        b"permessage-deflate",
+        b"permessage-deflate; client_max_window_bits; server_max_window_bits=10",
+        b"permessage-deflate;server_max_window_bits=\"8\" , other;a=b;c",
+        b"server_no_context_takeover",
+        b", ",
+    ];
+    run_pieces(9, OFFERS, |data| fuzzing::websocket_extensions(data.get(1..).unwrap_or_default()));
+}
+
+#[test]
+fn compressed_messages_are_read_back() {
+    let mut random = Random(10);
+    for _ in 0..ROUNDS / 100 {
         let mut data = vec![random.below(256) as u8];
-        for _ in 0..=random.below(3) {
-            data.extend_from_slice(FRAMES[random.below(FRAMES.len())]);
-        }
-        for _ in 0..random.below(6) {
+        while data.len() < 10_000 {
+            data.extend_from_slice(SEEDS[random.below(SEEDS.len())]);
             mutate(&mut data, &mut random);
+            if random.below(20) == 0 {
+                break;
+            }
         }
-        fuzzing::websocket_messages(&data);
+        fuzzing::websocket_deflate(&data);
     }
 }
 
@@ -128,6 +146,21 @@ fn run(seed: u64, target: impl Fn(&[u8])) {
             data.insert(0, random.below(256) as u8);
         }
         for _ in 0..random.below(5) {
+            mutate(&mut data, &mut random);
+        }
+        target(&data);
+    }
+}
+
+/// Up to four of these pieces behind a byte of any value.
+fn run_pieces(seed: u64, pieces: &[&[u8]], target: impl Fn(&[u8])) {
+    let mut random = Random(seed);
+    for _ in 0..ROUNDS {
+        let mut data = vec![random.below(256) as u8];
+        for _ in 0..=random.below(3) {
+            data.extend_from_slice(pieces[random.below(pieces.len())]);
+        }
+        for _ in 0..random.below(6) {
             mutate(&mut data, &mut random);
         }
         target(&data);

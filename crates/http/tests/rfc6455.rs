@@ -1,9 +1,9 @@
 //! WebSocket messages (RFC 6455) and the opening handshake: what is right comes through however it is cut, and what is wrong
 //! has the code that the RFC says.
 
-use tenfold_http::h1::{Head, Parse};
-use tenfold_http::limits::HeadLimits;
-use tenfold_http::websocket::handshake::{self, NoHandshake, Offer};
+mod common;
+
+use common::websocket::{asking, offer};
 use tenfold_http::websocket::{
     CloseCode, CloseFrame, Decoder, Event, Inflater, Message, MessageLimits, Opcode, Role, WebSocketError,
     encode, encode_close, encode_masked,
@@ -123,16 +123,6 @@ fn a_close_reason_is_cut_at_a_character() {
     assert_eq!(events, [Event::Close(Some(CloseFrame { code: CloseCode::NORMAL, reason: "ä".repeat(61) }))]);
 }
 
-fn offer(request: &str) -> Result<Offer, NoHandshake> {
-    let mut head = Head::new();
-    let bytes = request.replace('\n', "\r\n");
-    assert!(
-        matches!(head.parse(bytes.as_bytes(), &HeadLimits::default()), Ok(Parse::Complete { .. })),
-        "{request}"
-    );
-    handshake::read(&head.view(bytes.as_bytes()))
-}
-
 #[test]
 fn section_1_3_a_handshake_is_accepted() {
     let offered = offer(
@@ -143,35 +133,40 @@ fn section_1_3_a_handshake_is_accepted() {
     .unwrap();
     assert_eq!(offered.accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
     assert_eq!(offered.protocols, ["chat", "superchat"]);
-    assert!(!offered.deflate);
+    assert_eq!(offered.deflate, None);
 }
 
 #[test]
-fn rfc_7692_offers_are_taken_where_they_can_be_kept() {
-    let with = |extensions: &str| {
-        offer(&format!(
-            "GET / HTTP/1.1\nHost: a\nUpgrade: websocket\nConnection: upgrade\nSec-WebSocket-Version: 13\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\nSec-WebSocket-Extensions: {extensions}\n\n"
-        ))
-        .unwrap()
-        .deflate
-    };
-    for possible in [
-        "permessage-deflate",
-        "permessage-deflate; client_max_window_bits",
-        "permessage-deflate; client_max_window_bits=10; server_no_context_takeover",
-        "permessage-deflate; server_max_window_bits=10, permessage-deflate",
-        "other, permessage-deflate; server_max_window_bits=15",
-    ] {
-        assert!(with(possible), "{possible}");
+fn section_11_3_a_key_and_a_version_come_once() {
+    assert!(offer(&asking("")).is_ok());
+    for (twice, status) in
+        [("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\n", 400), ("Sec-WebSocket-Version: 13\n", 426)]
+    {
+        assert_eq!(offer(&asking(twice)).unwrap_err().status, status, "{twice}");
     }
-    for impossible in [
-        "permessage-deflate; server_max_window_bits=10",
-        "permessage-deflate; client_max_window_bits=7",
-        "permessage-deflate; unknown",
-        "x-webkit-deflate-frame",
+}
+
+#[test]
+fn section_7_4_codes_that_may_not_be_sent_are_not_sent() {
+    for code in [0, 1004, 1005, 1006, 1015, 2999, 5000] {
+        let mut out = Vec::new();
+        encode_close(&mut out, Some(&CloseFrame { code: CloseCode(code), reason: "why".into() }), None);
+        assert_eq!(decode_all(Role::Client, &out, 99), Ok(vec![Event::Close(None)]), "{code}");
+    }
+}
+
+#[test]
+fn section_9_1_extensions_that_are_malformed_fail_the_handshake() {
+    for (extensions, status) in [
+        ("permessage-deflate; client_max_window_bits=", Some(400)),
+        ("unknown; a b", Some(400)),
+        ("permessage-deflate\nSec-WebSocket-Extensions: a;", Some(400)),
+        ("unknown; parameter=\"quoted\"", None),
+        // Nothing is asked for.
+        ("", None),
     ] {
-        assert!(!with(impossible), "{impossible}");
+        let refused = offer(&asking(&format!("Sec-WebSocket-Extensions: {extensions}\n"))).err();
+        assert_eq!(refused.map(|refused| refused.status.as_u16()), status, "{extensions}");
     }
 }
 

@@ -6,29 +6,23 @@
 //!   {"room":"chat:1","pos":"9f3c:40","reset":true}  it has missed something that nobody has any more: load the state anew
 //! ```
 
-use std::cell::RefCell;
-
 use bytes::Bytes;
-use tenfold_http::websocket::{self, Deflater, Opcode};
+use tenfold_http::websocket::{self, Opcode, Window};
 
 use crate::position::Position;
+use crate::spares;
 use crate::wire::{Kind, Stored};
 
 /// Messages shorter than this are not worth compressing.
 const DEFLATE_BYTES_MIN: usize = 256;
-
-thread_local! {
-    /// A deflater is 300 KiB, and keeps nothing between messages.
-    static DEFLATER: RefCell<Deflater> = RefCell::default();
-}
 
 /// How a connection wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     /// WebSocket.
     Text,
-    /// WebSocket with permessage-deflate.
-    Deflated,
+    /// WebSocket with permessage-deflate, of which the client reads so far back.
+    Deflated(Window),
     /// Server-sent events.
     Event,
 }
@@ -63,11 +57,13 @@ pub(crate) fn reset(quoted_room: &str, position: Position) -> String {
 pub(crate) fn encode(text: &str, position: Option<Position>, encoding: Encoding) -> Bytes {
     let mut out = Vec::with_capacity(text.len() + 16);
     match encoding {
-        Encoding::Deflated if text.len() >= DEFLATE_BYTES_MIN => {
-            let payload = DEFLATER.with_borrow_mut(|deflater| deflater.deflate(text.as_bytes()));
+        Encoding::Deflated(window) if text.len() >= DEFLATE_BYTES_MIN => {
+            let payload = spares::with_deflater(window, |deflater| deflater.deflate(text.as_bytes()));
             websocket::encode_compressed(&mut out, Opcode::Text, &payload);
         }
-        Encoding::Text | Encoding::Deflated => websocket::encode(&mut out, Opcode::Text, text.as_bytes()),
+        Encoding::Text | Encoding::Deflated(_) => {
+            websocket::encode(&mut out, Opcode::Text, text.as_bytes());
+        }
         Encoding::Event => {
             if let Some(position) = position {
                 out.extend_from_slice(format!("id: {position}\n").as_bytes());

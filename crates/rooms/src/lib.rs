@@ -31,6 +31,7 @@ mod app;
 mod rooms;
 mod rule;
 
+mod input;
 mod route;
 mod websocket;
 
@@ -39,12 +40,14 @@ mod sse;
 
 mod endpoint;
 
+mod batch;
 mod envelope;
 mod hall;
 mod outlet;
 mod position;
 mod pump;
 mod room;
+mod spares;
 mod watch;
 
 mod keeper;

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use tenfold_server::runtime::sync::Sender;
 use tenfold_server::scoreboard;
 
+use crate::batch::{BATCH_BYTES_MAX, Batch, Batches};
 use crate::envelope::{self, Encoding};
 use crate::error::{Error, Result};
 use crate::outlet::Offer;
@@ -26,8 +27,6 @@ use crate::wire::{Snapshot, Stored};
 
 /// Members that are served without letting anybody else at the room: a join waits for no more than that.
 const STRIDE: usize = 32;
-/// Most bytes of one batch; a member that catches up gets several.
-const BATCH_BYTES_MAX: usize = 64 << 10;
 /// What a slow client is told.
 const TOO_SLOW: &str = "too slow for this room";
 
@@ -52,8 +51,8 @@ struct Inner {
     members: Vec<Option<Member>>,
     free: Vec<usize>,
     count: usize,
-    /// The last batch that was made: members that are up to date all get the same.
-    batch: Option<Batch>,
+    /// The last batches that were made: members that are up to date all get the same.
+    batches: Batches,
     /// Who waits for the next message by long-poll.
     waiters: Vec<Sender<()>>,
     /// Since when nobody is here.
@@ -71,15 +70,6 @@ struct Member {
     socket: Arc<Shared>,
     /// The offset of the first message that it has not got.
     next: u64,
-}
-
-struct Batch {
-    encoding: Encoding,
-    from: u64,
-    to: u64,
-    /// Messages that are left out, because a newer one of the same key is in `bytes` or follows.
-    coalesced: u64,
-    bytes: Bytes,
 }
 
 /// How far a long-poll has come.
@@ -129,7 +119,7 @@ impl Room {
         let was_known = inner.epoch != 0;
         if !joins_on {
             inner.clear();
-            inner.batch = None;
+            inner.batches = Batches::default();
             inner.epoch = snapshot.epoch;
             inner.head = first - 1;
         }
@@ -252,6 +242,7 @@ impl Room {
                 inner.empty_since = Some(Instant::now());
                 inner.members = Vec::new();
                 inner.free = Vec::new();
+                inner.batches = Batches::default();
             }
         }
         // The socket's last owner may be this one: it ends outside of the lock.
@@ -380,15 +371,11 @@ impl Inner {
 
     /// The messages from `from` on, encoded; as many as fit.
     fn batch(&mut self, encoding: Encoding, from: u64, coalesces: bool) -> &Batch {
-        let is_made = self.batch.as_ref().is_some_and(|batch| {
-            batch.encoding == encoding
-                && batch.from == from
-                && (batch.to == self.head || batch.bytes.len() >= BATCH_BYTES_MAX)
-        });
-        if !is_made {
-            self.batch = Some(self.make_batch(encoding, from, coalesces));
+        if self.batches.find(encoding, from, self.head).is_none() {
+            let batch = self.make_batch(encoding, from, coalesces);
+            self.batches.put(batch);
         }
-        self.batch.as_ref().expect("it was made")
+        self.batches.find(encoding, from, self.head).expect("it was made")
     }
 
     fn make_batch(&self, encoding: Encoding, from: u64, coalesces: bool) -> Batch {

@@ -10,8 +10,9 @@ use tenfold_server::{
 };
 
 use crate::envelope::Encoding;
+use crate::input::Input;
 use crate::rooms::Rooms;
-use crate::websocket::{self, Input, IntoSession, WebSocket};
+use crate::websocket::{self, IntoSession, WebSocket};
 
 /// What a handler runs once its connection is open.
 pub type Run = Box<dyn FnOnce(WebSocket) -> Result<Option<websocket::Resting>, String> + Send>;
@@ -141,7 +142,7 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
         let Some(rooms) = cx.state().get::<Rooms>().cloned() else {
             return refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal server error");
         };
-        let deflate = offer.deflate && !self.options.uncompressed;
+        let deflate = offer.deflate.filter(|_| !self.options.uncompressed);
         let limits = self.options.limits;
         let mut response = Response::default();
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
@@ -150,8 +151,8 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
         if let Ok(accept) = HeaderValue::from_str(&offer.accept) {
             headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
         }
-        if deflate {
-            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, HeaderValue::from_static(handshake::DEFLATE));
+        if let Some(agreement) = deflate {
+            headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, agreement.answer());
         }
         let spoken =
             offer.protocols.iter().find_map(|one| self.options.protocols.iter().find(|ours| *ours == one));
@@ -159,9 +160,9 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
             headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
         }
         take_over(response, move |held| {
-            let encoding = if deflate { Encoding::Deflated } else { Encoding::Text };
+            let encoding = deflate.map_or(Encoding::Text, |agreement| Encoding::Deflated(agreement.window));
             let shared = rooms.hall.admit(held.stream(), encoding, *held.peer());
-            websocket::open(held, shared, Input::new(deflate, limits), run)
+            websocket::open(held, shared, Input::new(deflate.is_some(), limits), run)
         })
     }
 
@@ -172,6 +173,10 @@ impl<M: 'static, H: SocketHandler<M>> Handler<(SocketMarker, M)> for SocketRoute
 
 fn refuse(status: StatusCode, reason: &'static str) -> Response {
     let mut response = Error::new(status, reason).logged().into_response();
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        // RFC 9110 section 15.5.6. The router lets HEAD come where GET may.
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+    }
     if status == StatusCode::UPGRADE_REQUIRED {
         response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));

@@ -13,12 +13,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tenfold_http::websocket::{
-    self, CloseCode, CloseFrame, Decoder, Event, Inflater, Message, MessageLimits, Opcode, WebSocketError,
-};
+use tenfold_http::websocket::{self, CloseCode, CloseFrame, Event, Message, Opcode};
 use tenfold_server::{Held, Pause, Resident, Roused, Stay};
 
 use crate::error::Result;
+use crate::input::Input;
 use crate::socket::{Shared, Socket};
 
 /// A client that says nothing for so long is asked whether it is there, and gone if it says nothing for as long again. Below the
@@ -66,67 +65,6 @@ struct Reader {
     held: Held,
     input: Input,
     events: VecDeque<Event>,
-}
-
-/// The decoder and its limits.
-pub(crate) struct Input {
-    decoder: Decoder,
-    limits: MessageLimits,
-    /// Bytes of a frame's head that is not whole.
-    rest: Vec<u8>,
-    /// It was asked whether it is there, and has said nothing since.
-    asked: bool,
-    /// It has broken the protocol: what it said before that still counts, and nothing behind it.
-    broken: Option<WebSocketError>,
-}
-
-impl Input {
-    pub(crate) fn new(deflate: bool, limits: MessageLimits) -> Input {
-        let decoder = Decoder::new(websocket::Role::Server, deflate);
-        Input { decoder, limits, rest: Vec::new(), asked: false, broken: None }
-    }
-
-    /// What these bytes say, up to where they break the protocol.
-    fn decode(&mut self, bytes: Vec<u8>, events: &mut VecDeque<Event>) {
-        self.asked = false;
-        if let Err(error) = self.try_decode(bytes, events) {
-            self.broken = Some(error);
-        }
-    }
-
-    fn try_decode(
-        &mut self,
-        bytes: Vec<u8>,
-        events: &mut VecDeque<Event>,
-    ) -> std::result::Result<(), WebSocketError> {
-        let mut input = std::mem::take(&mut self.rest);
-        if input.is_empty() {
-            input = bytes;
-        } else {
-            input.extend_from_slice(&bytes);
-        }
-        let mut used = 0;
-        loop {
-            let (count, event) =
-                with_inflater(|inflater| self.decoder.decode(&input[used..], &self.limits, inflater))?;
-            used += count;
-            match event {
-                Some(event) => events.push_back(event),
-                None if count == 0 => break,
-                None => {}
-            }
-        }
-        self.rest = input[used..].to_vec();
-        Ok(())
-    }
-}
-
-/// One for each thread: messages keep no window, and nothing waits while it is used.
-fn with_inflater<R>(f: impl FnOnce(&mut Inflater) -> R) -> R {
-    thread_local! {
-        static INFLATER: std::cell::RefCell<Inflater> = std::cell::RefCell::default();
-    }
-    INFLATER.with_borrow_mut(f)
 }
 
 /// A connection that rests, with the function that its messages are given to; what a handler returns.

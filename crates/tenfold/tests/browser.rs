@@ -202,6 +202,7 @@ fn a_browser_counts_orders_by_events_and_by_long_poll() {
 /// Opens two connections, joins a room with both, publishes by one and prints what the other one hears.
 const PYTHON: &str = r#"
 import asyncio, json, sys, websockets
+from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
 async def heard(ws):
     while True:
@@ -210,8 +211,12 @@ async def heard(ws):
             return message["data"]
 
 async def main(url):
-    async with websockets.connect(url) as one, websockets.connect(url) as two:
-        for ws in (one, two):
+    # The second one asks for a window of 512 bytes.
+    small = [ClientPerMessageDeflateFactory(server_max_window_bits=9)]
+    async with websockets.connect(url) as one, websockets.connect(url, extensions=small) as two:
+        for ws, bits in ((one, 15), (two, 9)):
+            extensions = getattr(ws, "protocol", ws).extensions
+            assert [extension.remote_max_window_bits for extension in extensions] == [bits], extensions
             await ws.send(json.dumps({"join": "chat:python"}))
             while "joined" not in json.loads(await ws.recv()):
                 pass

@@ -8,6 +8,7 @@
 
 mod client;
 mod harness;
+mod inflate;
 mod memory;
 mod process;
 mod response;
@@ -17,6 +18,7 @@ mod websocket;
 
 pub use client::{Client, PATIENCE};
 pub use harness::{Case, Options, run};
+pub use inflate::inflate_within;
 pub use memory::{Memory, PeakWatch, descendants, memory_of_tree};
 pub use process::{Exit, ServerProcess, is_frozen, kill_remaining, signal_process, wait_until, wait_within};
 pub use response::{ResponseReader, TestResponse};

@@ -187,6 +187,30 @@ impl WsClient {
         }
     }
 
+    /// The payload of the next frame, which has to be a whole compressed text; for [`crate::inflate_within`].
+    #[track_caller]
+    pub fn compressed_payload(&mut self) -> Vec<u8> {
+        assert!(self.events.is_empty(), "events that were read already: {:?}", self.events);
+        let head = self.take_bytes(2);
+        assert_eq!(head[0], 0xc1, "a whole text with RSV1, by which RFC 7692 section 6 marks it");
+        let length = match head[1] {
+            126 => usize::from(u16::from_be_bytes(self.take_bytes(2).try_into().unwrap())),
+            127 => u64::from_be_bytes(self.take_bytes(8).try_into().unwrap()).try_into().unwrap(),
+            length => usize::from(length),
+        };
+        self.take_bytes(length)
+    }
+
+    fn take_bytes(&mut self, count: usize) -> Vec<u8> {
+        while self.input.len() < count {
+            let mut chunk = vec![0; 64 << 10];
+            let read = self.stream.read(&mut chunk).unwrap();
+            assert!(read > 0, "the server has closed the connection");
+            self.input.extend_from_slice(&chunk[..read]);
+        }
+        self.input.drain(..count).collect()
+    }
+
     /// Whether nothing comes for a while.
     pub fn is_quiet(&mut self) -> bool {
         self.stream.set_read_timeout(Some(Duration::from_millis(100))).unwrap();

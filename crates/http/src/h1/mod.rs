@@ -37,4 +37,4 @@ pub use head_view::HeadView;
 pub use request_encode::{RequestHead, request_head};
 pub use response::{ResponseHeadParser, ResponseView};
 
-pub(crate) use syntax::decimal;
+pub(crate) use syntax::{decimal, is_blank, is_token};

@@ -67,10 +67,14 @@ pub(crate) fn list(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 /// `value` without spaces and tabs around it: OWS (RFC 9110 section 5.6.3), which is narrower than ASCII white space.
 pub(crate) fn trim(value: &[u8]) -> &[u8] {
-    let blank = |b: &u8| matches!(b, b' ' | b'\t');
-    let start = value.iter().position(|b| !blank(b)).unwrap_or(value.len());
-    let end = value.iter().rposition(|b| !blank(b)).map_or(start, |last| last + 1);
+    let start = value.iter().position(|&b| !is_blank(b)).unwrap_or(value.len());
+    let end = value.iter().rposition(|&b| !is_blank(b)).map_or(start, |last| last + 1);
     &value[start..end]
+}
+
+/// A space or a tab.
+pub(crate) fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// `1*DIGIT` as a number; `None` for anything else and for more than 64 bits.

@@ -21,13 +21,25 @@ pub enum Role {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MessageLimits {
     /// Most bytes of a message, of all its fragments together, and after decompression. Default 64 KiB: generous for chat,
-    /// and a thousand senders at a time hold 64 MiB. More is close code 1009.
+    /// and a thousand senders at a time hold 64 MiB. More is close code 1009. On its way a compressed message may have an
+    /// eighth more: what cannot be compressed gets longer.
     pub message_bytes_max: usize,
 }
 
 impl Default for MessageLimits {
     fn default() -> MessageLimits {
         MessageLimits { message_bytes_max: 64 << 10 }
+    }
+}
+
+impl MessageLimits {
+    /// Most bytes of the payloads of a message's frames. Deflate's fixed codes have 9 bits for a byte at most (RFC 1951 section
+    /// 3.2.6), and a sender may begin a block every so often; what comes of it is measured as it is made.
+    fn payload_bytes_max(&self, compressed: bool) -> usize {
+        if !compressed {
+            return self.message_bytes_max;
+        }
+        self.message_bytes_max.saturating_add(self.message_bytes_max / 8).saturating_add(64)
     }
 }
 
@@ -102,6 +114,11 @@ impl Decoder {
     /// A decoder at the beginning of a connection; `deflate` if permessage-deflate was agreed on.
     pub fn new(role: Role, deflate: bool) -> Decoder {
         Decoder { role, deflate, partial: None }
+    }
+
+    /// Whether messages may come compressed: if not, the inflater that it is given is never used.
+    pub fn deflate(&self) -> bool {
+        self.deflate
     }
 
     /// Whether a message has begun and is not whole.
@@ -192,8 +209,9 @@ impl Partial {
                     self.message = Some(Fragments { text, compressed, payload: Vec::new(), valid: 0 });
                 }
             }
-            let before = self.message.as_ref().map_or(0, |message| message.payload.len());
-            if head.length > limits.message_bytes_max.saturating_sub(before) as u64 {
+            let message = self.message.as_ref().expect("it has begun");
+            let bytes_max = limits.payload_bytes_max(message.compressed);
+            if head.length > bytes_max.saturating_sub(message.payload.len()) as u64 {
                 return Err(WebSocketError::TooBig(limits.message_bytes_max));
             }
         }

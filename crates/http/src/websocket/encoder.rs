@@ -53,9 +53,12 @@ pub fn encode_masked(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8
 }
 
 /// Appends a Close frame; the reason is cut to the 123 bytes that it may have. With a key it is a client's.
+///
+/// A code that [`CloseCode::may_be_sent`](super::CloseCode::may_be_sent) forbids is left out with its reason: a frame without a
+/// code is what 1005 means, and the peer would fail the connection over any other (RFC 6455 section 7.4).
 pub fn encode_close(out: &mut Vec<u8>, close: Option<&CloseFrame>, key: Option<[u8; 4]>) {
     let mut payload = Vec::new();
-    if let Some(CloseFrame { code, reason }) = close {
+    if let Some(CloseFrame { code, reason }) = close.filter(|close| close.code.may_be_sent()) {
         payload.extend_from_slice(&code.0.to_be_bytes());
         payload.extend_from_slice(&reason.as_bytes()[..reason.floor_char_boundary(REASON_BYTES_MAX)]);
     }

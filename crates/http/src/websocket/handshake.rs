@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use http::StatusCode;
 use sha1::{Digest, Sha1};
 
+use super::agreement::Agreement;
+use super::extension::{Malformed, extensions};
 use crate::h1::HeadView;
 
 /// What is hashed behind the client's key (RFC 6455 section 1.3).
@@ -17,8 +19,8 @@ pub struct Offer {
     pub accept: String,
     /// The subprotocols that the client would speak, the best one first.
     pub protocols: Vec<String>,
-    /// Whether it offers permessage-deflate in a way that this side can do.
-    pub deflate: bool,
+    /// What its best offer of permessage-deflate leads to, of those that this side can keep to.
+    pub deflate: Option<Agreement>,
 }
 
 /// Why a request cannot have a WebSocket.
@@ -30,9 +32,6 @@ pub struct NoHandshake {
     /// For a person.
     pub reason: &'static str,
 }
-
-/// What goes into `Sec-WebSocket-Extensions` where [`Offer::deflate`] is true. Neither side keeps a window between messages.
-pub const DEFLATE: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Reads a request.
 ///
@@ -49,17 +48,21 @@ pub fn read(head: &HeadView<'_>) -> Result<Offer, NoHandshake> {
     if !asks {
         return refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket: ask for an upgrade to it");
     }
-    if text(head, "sec-websocket-version") != Some("13") {
+    if single(head, "sec-websocket-version") != Some("13") {
         return refuse(StatusCode::UPGRADE_REQUIRED, "only version 13 of WebSocket is spoken here");
     }
-    let key = text(head, "sec-websocket-key").unwrap_or_default();
+    let key = single(head, "sec-websocket-key").unwrap_or_default();
     if !STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16) {
-        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64");
+        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes in base64, once");
     }
+    let Ok(deflate) = agreement(head) else {
+        return refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Extensions is malformed");
+    };
+    let protocols = all(head, "sec-websocket-protocol").filter_map(|value| std::str::from_utf8(value).ok());
     Ok(Offer {
         accept: accept_value(key),
-        protocols: all(head, "sec-websocket-protocol").flat_map(tokens).map(str::to_owned).collect(),
-        deflate: all(head, "sec-websocket-extensions").flat_map(|offers| offers.split(',')).any(is_possible),
+        protocols: protocols.flat_map(tokens).map(str::to_owned).collect(),
+        deflate,
     })
 }
 
@@ -94,38 +97,25 @@ pub fn is_same_origin(origin: &str, host: &str) -> bool {
     bare(authority) == bare(host)
 }
 
-/// An offer without a parameter that this side cannot do (RFC 7692 section 7.1).
-fn is_possible(offer: &str) -> bool {
-    let mut parts = offer.split(';').map(str::trim);
-    if !parts.next().is_some_and(|name| name.eq_ignore_ascii_case("permessage-deflate")) {
-        return false;
+/// The first offer of permessage-deflate that this side can keep to.
+fn agreement(head: &HeadView<'_>) -> Result<Option<Agreement>, Malformed> {
+    let mut agreement = None;
+    // What is malformed fails the handshake wherever it stands, so all of it is read.
+    for extension in all(head, "sec-websocket-extensions").flat_map(extensions) {
+        agreement = agreement.or(Agreement::on(&extension?));
     }
-    parts.all(|parameter| {
-        let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
-        let value = value.trim().trim_matches('"');
-        match name.trim().to_ascii_lowercase().as_str() {
-            "server_no_context_takeover" | "client_no_context_takeover" => value.is_empty(),
-            // A smaller window for the client's own messages needs nothing of this side.
-            "client_max_window_bits" => value.is_empty() || is_bits(value),
-            // The compressor has one size of window, the largest.
-            "server_max_window_bits" => value == "15",
-            _ => false,
-        }
-    })
+    Ok(agreement)
 }
 
-fn is_bits(value: &str) -> bool {
-    matches!(value, "8" | "9" | "10" | "11" | "12" | "13" | "14" | "15")
+/// The value of a header that comes once, as these have to (RFC 6455 sections 11.3.1 and 11.3.5).
+fn single<'a>(head: &HeadView<'a>, name: &'a str) -> Option<&'a str> {
+    let mut values = all(head, name);
+    let value = values.next().filter(|_| values.next().is_none())?;
+    std::str::from_utf8(value).ok().map(str::trim)
 }
 
-fn text<'a>(head: &HeadView<'a>, name: &str) -> Option<&'a str> {
-    head.header(name).and_then(|value| std::str::from_utf8(value).ok()).map(str::trim)
-}
-
-fn all<'a>(head: &HeadView<'a>, wanted: &'a str) -> impl Iterator<Item = &'a str> {
-    head.headers()
-        .filter(move |(name, _)| name.eq_ignore_ascii_case(wanted))
-        .filter_map(|(_, value)| std::str::from_utf8(value).ok())
+fn all<'a>(head: &HeadView<'a>, wanted: &'a str) -> impl Iterator<Item = &'a [u8]> {
+    head.headers().filter(move |(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
 }
 
 fn tokens(list: &str) -> impl Iterator<Item = &str> {

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod websocket;
+
 use tenfold_http::h1::{Framing, Head, Parse};
 use tenfold_http::{HeadError, HeadLimits};
 

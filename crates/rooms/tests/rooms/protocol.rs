@@ -1,9 +1,9 @@
 //! WebSocket as clients see it: the handshake, messages, control frames, what is wrong and what it gets.
 
 use tenfold_http::websocket::{CloseCode, CloseFrame, Event, Message, Opcode};
-use tenfold_testkit::{Case, WsClient, frame};
+use tenfold_testkit::{Case, WsClient, frame, inflate_within};
 
-use crate::site::{Site, in_all_models};
+use crate::site::{Site, asking_for_window, echo_of_itself, in_all_models};
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -11,6 +11,7 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.extend(in_all_models("a_handler_that_leaves_echoes", |model| echoes(model, "/rests")));
     cases.extend(in_all_models("mistakes_get_their_close_codes", mistakes));
     cases.extend(in_all_models("a_waiting_message_holds_nobody_else", waiting));
+    cases.extend(in_all_models("messages_fit_the_window_that_was_asked_for", windows));
     for backend in ["epoll", "io_uring"] {
         cases.push(Case::new(format!("fiber::{backend}::frames_in_pieces_are_whole"), move || {
             pieces(backend)
@@ -113,6 +114,11 @@ fn handshakes() {
     ask("GET /rests HTTP/1.1\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n")
         .expect(400);
     ask(&format!("POST /rests HTTP/1.1\r\n{upgrade}Sec-WebSocket-Version: 13\r\n")).expect(405);
+    ask(&format!("GET /rests HTTP/1.1\r\n{upgrade}{upgrade}Sec-WebSocket-Version: 13\r\n")).expect(400);
+    let mut asks_head = site.client();
+    asks_head.send("HEAD /rests HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = asks_head.read_head();
+    assert_eq!((head.status, head.header("allow")), (405, Some("GET")));
     let (head, none) = WsClient::try_open(site.server.address(), "/guarded", "");
     assert!(none.is_none() && head.starts_with("HTTP/1.1 401 "), "{head}");
     let mut with_key = WsClient::open_with(site.server.address(), "/guarded", "X-Key: k\r\n");
@@ -145,11 +151,29 @@ fn compressed() {
     // RFC 7692 section 7.2.3.1, masked with zeros.
     ws.send_raw(&[0xc1, 0x87, 0, 0, 0, 0, 0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00]);
     assert_eq!(ws.text(), "Hello");
-    let impossible = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=9\r\n";
+    let impossible = "Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits=7\r\n";
     let without = WsClient::open_with(site.server.address(), "/rests", impossible);
     assert!(!without.head.contains("permessage-deflate"));
+    let malformed = "Sec-WebSocket-Extensions: permessage-deflate; =7\r\n";
+    let (head, none) = WsClient::try_open(site.server.address(), "/rests", malformed);
+    assert!(none.is_none() && head.starts_with("HTTP/1.1 400 "), "{head}");
     let small = WsClient::open_with(site.server.address(), "/small", offer);
     assert!(!small.head.contains("permessage-deflate"));
+}
+
+fn windows(model: &str) {
+    let site = Site::start(model, "");
+    let text = echo_of_itself();
+    for (path, asked, answered) in
+        [("/stays", 8, 8), ("/stays", 13, 12), ("/rests", 10, 9), ("/rests", 12, 12)]
+    {
+        let mut ws = WsClient::open_with(site.server.address(), path, &asking_for_window(asked));
+        assert!(ws.head.contains(&format!("; server_max_window_bits={answered}\r\n")), "{}", ws.head);
+        ws.send(&text);
+        let payload = ws.compressed_payload();
+        let received = inflate_within(&payload, answered);
+        assert_eq!(received.as_deref(), Some(text.as_bytes()), "{path}, {asked} bits");
+    }
 }
 
 fn failures() {

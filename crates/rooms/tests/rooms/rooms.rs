@@ -1,13 +1,14 @@
 //! Rooms over all their ways: who hears what, in which order, on which worker.
 
 use serde_json::{Value, json};
-use tenfold_testkit::{Case, Client, WsClient, wait_until};
+use tenfold_testkit::{Case, Client, WsClient, inflate_within, wait_until};
 
-use crate::site::{Site, in_all_models};
+use crate::site::{Site, asking_for_window, echo_of_itself, in_all_models};
 
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     cases.extend(in_all_models("a_message_reaches_every_member_on_every_worker", members));
+    cases.extend(in_all_models("members_of_all_windows_hear_the_same", all_windows));
     cases.extend(in_all_models("an_event_stream_goes_on_behind_its_last_id", events));
     cases.extend(in_all_models("a_long_poll_waits_for_the_next_message", polls));
     cases.push(Case::new("presence_is_known_on_all_workers", presence));
@@ -38,6 +39,34 @@ fn members(model: &str) {
     let offset =
         |message: &Value| message["pos"].as_str().unwrap().split_once(':').unwrap().1.parse::<u64>().unwrap();
     assert_eq!(rest[0].iter().map(offset).collect::<Vec<_>>(), (2..=51).collect::<Vec<_>>());
+}
+
+fn all_windows(model: &str) {
+    let site = Site::start(model, "");
+    let mut plain = site.open("/chat/quiet:w");
+    assert_eq!(plain.json()["joined"], true);
+    let mut members: Vec<(u8, WsClient)> = [15, 12, 9, 8]
+        .map(|bits| {
+            let mut member =
+                WsClient::open_with(site.server.address(), "/rooms/ws", &asking_for_window(bits));
+            assert_eq!(member.join("quiet:w", None)["joined"], true);
+            (bits, member)
+        })
+        .into();
+    let text = echo_of_itself();
+    for number in 0..3 {
+        plain.send(&format!("{number}{text}"));
+        let message = plain.json();
+        assert_eq!(message["data"], format!("{number}{text}"));
+        let mut lengths = Vec::new();
+        for (bits, member) in &mut members {
+            let payload = member.compressed_payload();
+            let received = inflate_within(&payload, *bits).unwrap_or_else(|| panic!("more than {bits} bits"));
+            assert_eq!(serde_json::from_slice::<Value>(&received).unwrap(), message, "{bits} bits");
+            lengths.push(payload.len());
+        }
+        assert!(lengths[0] < lengths[1], "the largest window has the repeat: {lengths:?}");
+    }
 }
 
 /// The next event with data: its id, if it has one, and the data.

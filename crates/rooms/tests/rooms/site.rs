@@ -105,6 +105,21 @@ impl Controlled {
     }
 }
 
+/// A header line that offers permessage-deflate, for a client that keeps so much of each message.
+pub(crate) fn asking_for_window(bits: u8) -> String {
+    format!("Sec-WebSocket-Extensions: permessage-deflate; server_max_window_bits={bits}\r\n")
+}
+
+/// A text whose only repeat is 5,000 bytes back, further than a window of 12 bits.
+pub(crate) fn echo_of_itself() -> String {
+    let mut state = 1_u64;
+    let letter = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(b'0' + (state >> 58) as u8)
+    };
+    (0..5_000).map(letter).collect::<String>().repeat(2)
+}
+
 /// One case for each model.
 pub(crate) fn in_all_models(name: &str, run: fn(&str)) -> Vec<Case> {
     MODELS.map(|model| Case::new(format!("{model}::{name}"), move || run(model))).into()
