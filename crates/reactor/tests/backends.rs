@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::io::{ErrorKind, IoSlice, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -78,6 +78,46 @@ fn the_end_of_the_stream_is_zero_bytes() {
             turn(reactor);
         });
         assert_eq!(taken.unwrap(), 0);
+    });
+}
+
+/// A socket is dropped by a thread that has no loop, and another one gets its number.
+#[test]
+fn a_poll_waits_for_the_present_owner_of_a_number() {
+    on_both(|reactor| {
+        type Poll = fn(BorrowedFd<'_>) -> Op<'_>;
+        let own: Poll = |fd| Op::Poll { fd, interest: Interest::READ };
+        let foreign: Poll = |fd| Op::PollForeign { fd, events: 1 };
+        for poll in [own, foreign] {
+            let (near, mut far) = pair();
+            reactor.adopt(&near);
+            let mut near = OwnedFd::from(near);
+            let wait = |near: &OwnedFd, far: &mut UnixStream| {
+                let mut turns = 0;
+                let ready = reactor.run(&mut poll(near.as_fd()), Token(1), |_| {
+                    turns += 1;
+                    assert!(turns <= 3, "nobody hears of the byte");
+                    if turns == 1 {
+                        far.write_all(b"x").unwrap();
+                    }
+                    turn(reactor);
+                });
+                assert_eq!(ready.unwrap() & 1, 1);
+            };
+            // Registered by a receive, as sockets are.
+            let mut buf = [0; 1];
+            let mut op = Op::Recv { fd: near.as_fd(), buf: &mut buf };
+            let received = reactor.run(&mut op, Token(1), |_| {
+                far.write_all(b"x").unwrap();
+                turn(reactor);
+            });
+            assert_eq!(received.unwrap(), 1);
+            wait(&near, &mut far);
+            let (fresh, mut other) = pair();
+            rustix::io::dup2(&fresh, &mut near).unwrap();
+            drop(fresh);
+            wait(&near, &mut other);
+        }
     });
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Every descriptor is registered once, edge-triggered, for both directions; waiters hang on a table indexed by
 //! descriptor number. An operation has been tried before it comes here, so the next edge is the one that it waits for; one
-//! that was not looks at whether an edge has come that nobody has used (`unread`). When an edge comes the backend performs the operation itself: callers see completions, as with io_uring.
+//! that was not looks at whether an edge has come that nobody has used (`unread`). When an edge comes the backend performs the
+//! operation itself: callers see completions, as with io_uring.
 //!
 //! ```text
 //!   entries[fd] ── generation ─┐
@@ -41,6 +42,9 @@ const EVENTS_PER_WAIT: usize = 512;
 const SCRATCH_BYTES: usize = 64 * 1024;
 const WAKER_DATA: u64 = u64::MAX;
 const ECANCELED: i32 = 125;
+/// What a descriptor is registered for.
+const EDGES: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 /// What a receive does not have to wait for.
 const READABLE: u32 = POLLIN | POLLRDHUP | POLLHUP | POLLERR;
 
@@ -83,6 +87,13 @@ struct Waiter {
     slot: *const Slot,
 }
 
+impl Entry {
+    /// What its events are to bring.
+    fn data(&self, fd: RawFd) -> EventData {
+        EventData::new_u64(u64::from(self.generation) << 32 | fd as u64)
+    }
+}
+
 impl EpollBackend {
     pub(crate) fn new(_config: &ReactorConfig, waker: Waker) -> Result<EpollBackend, ReactorError> {
         let epoll =
@@ -116,13 +127,12 @@ impl EpollBackend {
             return Ok(());
         }
         entry.generation = entry.generation.wrapping_add(1);
-        let data = EventData::new_u64(u64::from(entry.generation) << 32 | fd as u64);
-        let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let data = entry.data(fd);
         // SAFETY: the caller has the descriptor open: it has just tried an operation on it.
         let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        let outcome = match epoll::add(&self.epoll, borrowed, data, flags) {
+        let outcome = match epoll::add(&self.epoll, borrowed, data, EDGES) {
             // Still registered from before a hand-over to another thread and back.
-            Err(Errno::EXIST) => epoll::modify(&self.epoll, borrowed, data, flags),
+            Err(Errno::EXIST) => epoll::modify(&self.epoll, borrowed, data, EDGES),
             other => other,
         };
         let entry = self.entry(fd);
@@ -130,6 +140,25 @@ impl EpollBackend {
         entry.armed = false;
         entry.unread = 0;
         outcome
+    }
+
+    /// For a poll, which was not tried before and whose descriptor may be any: asks for the present state of one that is
+    /// registered. False when it is not, or not any more: what had the number was closed where nobody told this loop, as a
+    /// socket that is dropped by another thread, and its successor would be waited for in vain.
+    fn look_again(&mut self, fd: RawFd) -> bool {
+        let entry = self.entry(fd);
+        if !entry.registered {
+            return false;
+        }
+        let data = entry.data(fd);
+        // SAFETY: the caller has the descriptor open, or had: the kernel then says EBADF.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        // Sets what is set, and reports at once what the descriptor is ready for (epoll_ctl(2)).
+        let is_same = epoll::modify(&self.epoll, borrowed, data, EDGES).is_ok();
+        if !is_same {
+            self.adopt(fd);
+        }
+        is_same
     }
 
     /// Arms a descriptor of somebody else's for one event, for all who wait for it.
@@ -142,7 +171,7 @@ impl EpollBackend {
         });
         let flags =
             EventFlags::from_bits_retain(wanted.fold(0, |all, bits| all | bits)) | EventFlags::ONESHOT;
-        let data = EventData::new_u64(u64::from(entry.generation) << 32 | fd as u64);
+        let data = entry.data(fd);
         let known = entry.known;
         // SAFETY: the caller has the descriptor open, or had: the kernel then says EBADF, or arms its successor for one
         // event too many.
@@ -312,8 +341,9 @@ impl Backend for EpollBackend {
             return;
         }
         let fd = op.fd();
-        let was_registered = self.entry(fd).registered;
-        if matches!(op, RawOp::PollForeign { .. }) && !was_registered {
+        let polls = matches!(op, RawOp::Poll { .. } | RawOp::PollForeign { .. });
+        let is_known = polls && self.look_again(fd);
+        if matches!(op, RawOp::PollForeign { .. }) && !is_known {
             self.entry(fd).waiters.push(Waiter { op, slot });
             self.arm_or_fail(fd);
             return;
@@ -331,13 +361,6 @@ impl Backend for EpollBackend {
         let unread = self.entry(fd).unread;
         if matches!(op, RawOp::Recv { tried: false, .. }) && unread != 0 {
             self.pending.push_back((fd, unread));
-        }
-        // A poll was not tried before, and its edge may have passed: look at the present state.
-        if let (true, RawOp::Poll { bits, .. } | RawOp::PollForeign { bits, .. }) = (was_registered, op) {
-            let now = present_state(fd, bits);
-            if now != 0 {
-                self.pending.push_back((fd, now));
-            }
         }
     }
 
