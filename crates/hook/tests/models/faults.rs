@@ -38,10 +38,11 @@ struct Seen {
 }
 
 impl Seen {
-    fn wait_for_errors(&self) {
+    /// As many as there are clients: one after another takes the driver's time-out each, where one is served at a time.
+    fn wait_for_errors(&self, variant: &Variant) {
         let before = self.errors.load(Ordering::Relaxed);
         wait_until("the clients see errors", || {
-            (self.errors.load(Ordering::Relaxed) >= before + CLIENTS).then_some(())
+            (self.errors.load(Ordering::Relaxed) >= before + clients(variant)).then_some(())
         });
     }
 
@@ -62,6 +63,11 @@ impl Seen {
     }
 }
 
+/// A line of two, where one is served at a time: each waits for the time-outs of those before it.
+fn clients(variant: &Variant) -> usize {
+    CLIENTS.min(2 * variant.at_once())
+}
+
 /// Runs `act` under load and looks at what is left afterwards.
 fn under_load(variant: &'static Variant, service: &'static Service, act: impl FnOnce(&Seen)) {
     // Another variant's case may have killed what is in this one's pool.
@@ -73,8 +79,7 @@ fn under_load(variant: &'static Variant, service: &'static Service, act: impl Fn
     let (seen, stop) = (Seen::default(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         let (seen, stop) = (&seen, &stop);
-        // A line of two, where one is served at a time: each waits for the time-outs of those before it.
-        for client in 0..CLIENTS.min(2 * variant.at_once()) {
+        for client in 0..clients(variant) {
             scope.spawn(move || {
                 let mut number = client;
                 while !stop.load(Ordering::Relaxed) {
@@ -146,7 +151,7 @@ fn kill_and_restart(variant: &'static Variant, service: &'static Service) {
     under_load(variant, service, |seen| {
         seen.wait_for_answers();
         service.instance().kill();
-        seen.wait_for_errors();
+        seen.wait_for_errors(variant);
         seen.wait_for_others(variant);
         service.instance().restart();
         seen.wait_for_answers();
@@ -159,7 +164,7 @@ fn stop_and_resume(variant: &'static Variant, service: &'static Service) {
         service.instance().pause();
         let resume = Resume(service);
         seen.wait_for_others(variant);
-        seen.wait_for_errors();
+        seen.wait_for_errors(variant);
         seen.wait_for_others(variant);
         drop(resume);
         seen.wait_for_answers();
