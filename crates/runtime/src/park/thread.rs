@@ -106,7 +106,7 @@ pub(super) fn is_cancelled(cancel: &Option<Arc<ThreadCancel>>) -> bool {
     cancel.as_ref().is_some_and(|cancel| cancel.is_cancelled())
 }
 
-/// Blocks the thread until one of several descriptors is readable; its index. Respects [`interruptible`] and deadlines.
+/// Blocks the thread until one of several descriptors is readable; its index. Respects [`interruptible`](super::interruptible) and deadlines.
 ///
 /// For a process that serves several listeners on its only thread. On a fiber use one fiber for each descriptor.
 ///

@@ -37,7 +37,7 @@ thread_local! {
 }
 
 impl Waiter {
-    /// The running fiber, or the thread where there is none (or where it must not park, see [`inline`]).
+    /// The running fiber, or the thread where there is none (or where it must not park, see [`inline`](super::inline)).
     #[inline]
     pub fn current() -> Waiter {
         match fiber_that_may_park() {
@@ -46,7 +46,7 @@ impl Waiter {
         }
     }
 
-    /// Makes the present or next [`park`] of the waiter return. Cost: a queue push for a fiber of the same thread, a lock
+    /// Makes the present or next [`park`](super::park) of the waiter return. Cost: a queue push for a fiber of the same thread, a lock
     /// and perhaps a system call for others.
     #[inline]
     pub fn wake(&self) {

@@ -12,7 +12,7 @@ use super::instance::{Instance, Place, Recipe, find_program, prepare_with};
 pub(super) const CONNECTIONS_MAX: u32 = 300;
 
 /// Runs at each start.
-const INIT: &str = "CREATE DATABASE IF NOT EXISTS tenfold;\n\
+pub(super) const INIT: &str = "CREATE DATABASE IF NOT EXISTS tenfold;\n\
     CREATE USER IF NOT EXISTS tenfold@'%' IDENTIFIED BY 'tenfold';\n\
     GRANT ALL ON *.* TO tenfold@'%';\n";
 

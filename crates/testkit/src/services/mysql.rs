@@ -6,12 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::instance::{Instance, Recipe, find_program, prepare_with};
-use super::mariadb::{CONNECTIONS_MAX, greets};
-
-/// Runs at each start.
-const INIT: &str = "CREATE DATABASE IF NOT EXISTS tenfold;\n\
-    CREATE USER IF NOT EXISTS tenfold@'%' IDENTIFIED BY 'tenfold';\n\
-    GRANT ALL ON *.* TO tenfold@'%';\n";
+use super::mariadb::{CONNECTIONS_MAX, INIT, greets};
 
 static RECIPE: Recipe = Recipe {
     name: "mysql",
