@@ -102,8 +102,9 @@ impl ClientBuilder {
     /// # Errors
     /// [`Error::InvalidRequest`] when it is no RSA key of 512 to 4,096 bits.
     pub fn server_key(mut self, pem: &str) -> Result<Self, Error> {
-        login::key(pem).map_err(|reason| Error::InvalidRequest(format!("the server's key: {reason}")))?;
-        self.settings.server_key = ServerKey::Known(pem.into());
+        let key = login::key(pem);
+        let key = key.map_err(|reason| Error::InvalidRequest(format!("the server's key: {reason}")))?;
+        self.settings.server_key = ServerKey::Known(key);
         Ok(self)
     }
 

@@ -22,14 +22,9 @@ static MYSQL: LazyLock<Option<MySql>> = LazyLock::new(MySql::start);
 fn on_each_server(test: fn(&Client)) {
     let urls = [MARIADB.as_ref().map(MariaDb::url), MYSQL.as_ref().map(MySql::url)];
     for url in urls.into_iter().flatten() {
-        everywhere_with(&url, test);
+        let client = Client::builder(&url).unwrap().pool(PoolOptions::new().connections_max(8));
+        everywhere(move || test(&client.clone().build()));
     }
-}
-
-fn everywhere_with(url: &str, test: fn(&Client)) {
-    let client = Client::builder(url).unwrap().pool(PoolOptions::new().connections_max(8));
-    let client: &'static _ = Box::leak(Box::new(client));
-    everywhere(move || test(&client.clone().build()));
 }
 
 /// A table of the caller's own.

@@ -149,7 +149,8 @@ impl Reactor {
         self.now.get()
     }
 
-    /// Runs one operation to its end: tries it (but for [`Op::WaitRecv`]), and if it has to wait, submits it and calls `wait` until it is over.
+    /// Runs one operation to its end: tries it (but for [`Op::WaitRecv`]), and if it has to wait, submits it and calls `wait`
+    /// until it is over.
     ///
     /// `wait` lets the thread go on with something else, and is called again for as long as the completion has not come,
     /// so it may return early for any reason (a deadline: call [`Pending::cancel`] and return). It must not unwind:
@@ -206,7 +207,7 @@ impl Reactor {
         self.backend.borrow_mut().open_stream(op, token);
     }
 
-    /// Reports readiness once; a descriptor that is ready already is reported at the next dispatch.
+    /// Reports readiness once; a descriptor that is ready already is reported after the next poll.
     pub fn poll_once(&self, fd: BorrowedFd<'_>, interest: Interest, token: Token) {
         self.poll_once_raw(fd.as_raw_fd(), interest, token);
     }

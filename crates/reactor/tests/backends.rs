@@ -122,6 +122,35 @@ fn a_poll_waits_for_the_present_owner_of_a_number() {
 }
 
 #[test]
+fn a_report_is_of_the_present_owner_of_a_number() {
+    on_both(|reactor| {
+        let (near, _far) = pair();
+        let mut near = OwnedFd::from(near);
+        let mut reports = 0;
+        for _ in 0..2 {
+            // What was there before is registered and waited for, and nobody says that it is closed.
+            let (fresh, mut far) = pair();
+            rustix::io::dup2(&fresh, &mut near).unwrap();
+            drop(fresh);
+            let token = Token::poll(7);
+            reactor.poll_once(near.as_fd(), Interest::READ, token);
+            far.write_all(b"x").unwrap();
+            let before = reports;
+            for _ in 0..3 {
+                reactor.poll(Some(Duration::from_secs(5))).unwrap();
+                reactor.dispatch(usize::MAX, |event| {
+                    reports += usize::from(matches!(event, Event::Ready(told, ..) if told == token));
+                });
+                if reports > before {
+                    break;
+                }
+            }
+            assert_eq!(reports, before + 1, "nobody hears of the byte");
+        }
+    });
+}
+
+#[test]
 fn a_cancelled_receive_is_over_at_its_own_completion_and_leaves_the_bytes() {
     on_both(|reactor| {
         let (near, mut far) = pair();

@@ -114,7 +114,7 @@ impl Connection {
     /// The server has only a digest that it has to compute from the password itself: sends it, for nobody but who has the key.
     fn show_password(&mut self, salt: &[u8], until: Instant) -> Result<(), Error> {
         let key = match &self.settings.server_key {
-            ServerKey::Known(pem) => pem.clone(),
+            ServerKey::Known(key) => key.clone(),
             ServerKey::OfLoopback if !self.peer_is_loopback() => {
                 return Err(Error::Unexpected(
                     "the server does not know the password's digest and wants it encrypted with its key, which only \
@@ -124,7 +124,9 @@ impl Connection {
             ServerKey::OfLoopback | ServerKey::OfAnybody => {
                 self.send(&[login::SEND_KEY], until)?;
                 match self.receive(until)?.split_first() {
-                    Some((0x01, pem)) => String::from_utf8_lossy(pem).into_owned(),
+                    Some((0x01, pem)) => {
+                        login::key(&String::from_utf8_lossy(pem)).map_err(Error::Unexpected)?
+                    }
                     _ => return Err(Error::Unexpected("the server does not say its key")),
                 }
             }

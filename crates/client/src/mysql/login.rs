@@ -67,8 +67,7 @@ fn masked(bytes: &[u8], mask: &[u8]) -> Vec<u8> {
 }
 
 /// The password for whoever has the other half of the key: under the salt, so that it is another text each time.
-pub(super) fn encrypted(password: &str, salt: &[u8], pem: &str) -> Result<Vec<u8>, Error> {
-    let key = key(pem).map_err(Error::Unexpected)?;
+pub(super) fn encrypted(password: &str, salt: &[u8], key: &PublicKey) -> Result<Vec<u8>, Error> {
     let ended = [password.as_bytes(), b"\0"].concat();
     let mask: Vec<u8> = salt.iter().copied().cycle().take(ended.len()).collect();
     key.encrypt(

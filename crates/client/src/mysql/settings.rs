@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use rsa::PublicKey;
+
 use crate::address::Address;
 use crate::error::Error;
 use crate::pool::Manager;
@@ -11,8 +13,8 @@ use super::connection::Connection;
 /// Whose key encrypts a password that the server has to see.
 #[derive(Clone)]
 pub(super) enum ServerKey {
-    /// The one that is known, as PEM.
-    Known(String),
+    /// The one that is known.
+    Known(PublicKey),
     /// What the server says, on this machine: nobody is in between.
     OfLoopback,
     /// What the server says, or who is in between.

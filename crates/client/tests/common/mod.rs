@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tenfold_runtime::{BackendChoice, ReactorConfig, Runtime, RuntimeConfig};
 
 /// Runs a test on fibers over io_uring (where the kernel allows it), over epoll, and on a plain thread.
-pub fn everywhere(test: impl Fn() + Copy + Send + 'static) {
+pub fn everywhere(test: impl Fn() + Clone + Send + 'static) {
     for backend in [BackendChoice::IoUring, BackendChoice::Epoll] {
         match runtime(backend) {
-            Ok(runtime) => runtime.run(test).unwrap(),
+            Ok(runtime) => runtime.run(test.clone()).unwrap(),
             Err(error) if backend == BackendChoice::IoUring => eprintln!("left out: {error}"),
             Err(error) => panic!("{error}"),
         }

@@ -16,8 +16,8 @@ use crate::h1::syntax;
 use crate::h1::target::{Path, Target};
 use crate::limits::HeadLimits;
 
-/// Field lines that are parsed on the stack, 32 bytes each. Browsers send about 15, servers fewer. A head with more is parsed a second
-/// time with slots on the heap; one array for all of `headers_max` would be 3 KiB of every fiber's stack.
+/// Field lines that are parsed on the stack, 32 bytes each. Browsers send about 15, servers fewer. A head with more is parsed a
+/// second time with slots on the heap; one array for all of `headers_max` would be 3 KiB of every fiber's stack.
 pub(super) const STACK_SLOTS: usize = 32;
 
 /// Empty lines that may precede a request line (RFC 9112 section 2.2 asks for at least one).

@@ -376,20 +376,15 @@ impl Backend for EpollBackend {
 
     fn open_stream(&mut self, op: StreamOp, token: Token) {
         let fd = op.fd();
-        let was_registered = self.entry(fd).registered;
+        let receives = matches!(op, StreamOp::Recv { .. });
+        let is_known = if receives { self.entry(fd).registered } else { self.look_again(fd) };
         if let Err(errno) = self.register(fd) {
             self.finished.push_back(Finished::Stream { token, result: -errno.raw_os_error() });
             return;
         }
         self.entry(fd).stream = Some((op, token));
-        if was_registered {
-            let bits = match op {
-                StreamOp::Recv { .. } => POLLIN,
-                StreamOp::Poll { bits, .. } | StreamOp::PollOnce { bits, .. } => present_state(fd, bits),
-            };
-            if bits != 0 {
-                self.pending.push_back((fd, bits));
-            }
+        if receives && is_known {
+            self.pending.push_back((fd, POLLIN));
         }
     }
 
@@ -538,19 +533,4 @@ unsafe fn perform_file(op: RawOp) -> i32 {
         _ => unreachable!("only file operations come here"),
     };
     outcome.map_or_else(|errno| -errno.raw_os_error(), |count| count as i32)
-}
-
-/// What a descriptor is ready for right now.
-fn present_state(fd: RawFd, bits: u32) -> u32 {
-    // SAFETY: the caller has the descriptor open.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-    let mut wanted = [rustix::event::PollFd::from_borrowed_fd(
-        borrowed,
-        rustix::event::PollFlags::from_bits_truncate(bits as u16),
-    )];
-    let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-    match rustix::event::poll(&mut wanted, Some(&now)) {
-        Ok(_) => u32::from(wanted[0].revents().bits()),
-        Err(_) => 0,
-    }
 }

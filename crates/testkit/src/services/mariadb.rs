@@ -9,7 +9,7 @@ use std::process::Command;
 use super::instance::{Instance, Place, Recipe, find_program, prepare_with};
 
 /// Connections: 200 requests at once, each on its own, and some for the test.
-pub(super) const CONNECTIONS_MAX: u32 = 300;
+const CONNECTIONS_MAX: u32 = 300;
 
 /// Runs at each start.
 pub(super) const INIT: &str = "CREATE DATABASE IF NOT EXISTS tenfold;\n\
@@ -27,24 +27,27 @@ static RECIPE: Recipe = Recipe {
         command.arg(format!("--tmpdir={}", place.directory.display()));
         prepare_with(command)
     },
-    command: |place| {
-        let directory = place.directory.display();
-        let mut command = Command::new(&place.program);
-        command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
-        command.arg(format!("--datadir={directory}/data"));
-        // A server that starts throws away all temporary tables in this directory: in /tmp also those of the others that start.
-        command.arg(format!("--tmpdir={directory}"));
-        command.arg(format!("--socket={directory}/mariadb.sock"));
-        command.arg(format!("--pid-file={directory}/pid"));
-        command.arg(format!("--init-file={directory}/init.sql"));
-        command.arg(format!("--port={}", place.port));
-        command.arg(format!("--max-connections={CONNECTIONS_MAX}"));
-        // What a crash of the machine would lose does not matter here.
-        command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]);
-        command
-    },
+    command: |place| server(place, "mariadb.sock"),
     answers: greets,
 };
+
+/// The server in the foreground, with that name for its Unix socket.
+pub(super) fn server(place: &Place, socket: &str) -> Command {
+    let directory = place.directory.display();
+    let mut command = Command::new(&place.program);
+    command.args(["--no-defaults", "--bind-address=127.0.0.1", "--skip-name-resolve"]);
+    command.arg(format!("--datadir={directory}/data"));
+    // A server that starts throws away all temporary tables in this directory: in /tmp also those of the others that start.
+    command.arg(format!("--tmpdir={directory}"));
+    command.arg(format!("--socket={directory}/{socket}"));
+    command.arg(format!("--pid-file={directory}/pid"));
+    command.arg(format!("--init-file={directory}/init.sql"));
+    command.arg(format!("--port={}", place.port));
+    command.arg(format!("--max-connections={CONNECTIONS_MAX}"));
+    // What a crash of the machine would lose does not matter here.
+    command.args(["--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=32M"]);
+    command
+}
 
 /// Whether a packet comes that begins with the version of the protocol: 10, or 255 for an error.
 pub(super) fn greets(stream: &mut TcpStream, _: &Place) -> io::Result<bool> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use super::instance::{Instance, Recipe, find_program, prepare_with};
-use super::mariadb::{CONNECTIONS_MAX, INIT, greets};
+use super::mariadb::{INIT, greets, server};
 
 static RECIPE: Recipe = Recipe {
     name: "mysql",
@@ -18,27 +18,8 @@ static RECIPE: Recipe = Recipe {
         prepare_with(command)
     },
     command: |place| {
-        let directory = place.directory.display();
-        let mut command = Command::new(&place.program);
-        command.args([
-            "--no-defaults",
-            "--bind-address=127.0.0.1",
-            "--skip-name-resolve",
-            "--mysqlx=OFF",
-            "--secure-file-priv=NULL",
-        ]);
-        command.arg(format!("--datadir={directory}/data"));
-        command.arg(format!("--tmpdir={directory}"));
-        command.arg(format!("--socket={directory}/mysql.sock"));
-        command.arg(format!("--pid-file={directory}/pid"));
-        command.arg(format!("--init-file={directory}/init.sql"));
-        command.arg(format!("--port={}", place.port));
-        command.arg(format!("--max-connections={CONNECTIONS_MAX}"));
-        command.args([
-            "--innodb-flush-log-at-trx-commit=0",
-            "--innodb-buffer-pool-size=32M",
-            "--skip-log-bin",
-        ]);
+        let mut command = server(place, "mysql.sock");
+        command.args(["--mysqlx=OFF", "--secure-file-priv=NULL", "--skip-log-bin"]);
         command
     },
     answers: greets,
