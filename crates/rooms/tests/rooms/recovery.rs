@@ -339,8 +339,11 @@ fn killed() {
         one.send_json(&json!({ "id": 1, "join": "open:k", "as": number }));
         one.json_with("id");
     }
-    let before = site.get_json("/rooms/open:k/presence").as_array().unwrap().len();
-    assert_eq!(before, 6);
+    // What a worker says of its members and what another one asks reach the keeper in no order.
+    wait_until("all six are present", || {
+        let present = site.try_get_json("/rooms/open:k/presence")?.as_array()?.len();
+        (present == 6).then_some(())
+    });
     let pid: u32 = site.client().get("/pid").expect(200).text().parse().unwrap();
     signal_process(pid, Signal::KILL);
     let begun = Instant::now();

@@ -20,7 +20,7 @@ pub struct Partial<T, E> {
 /// use std::time::{Duration, Instant};
 /// use tenfold_runtime::{fan_out::partial, try_sleep};
 /// let after = |seconds| move || try_sleep(Duration::from_secs(seconds)).map(|()| seconds);
-/// let page = partial(Instant::now() + Duration::from_millis(20), [0, 60].map(after));
+/// let page = partial(Instant::now() + Duration::from_millis(500), [0, 60].map(after));
 /// assert_eq!(page.answers().collect::<Vec<_>>(), [&0]);
 /// assert!(!page.is_complete());
 /// ```
