@@ -73,6 +73,11 @@ impl Outlet {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Asks for the memory that an offer begins with, by way of what [`Shared::prefetch`](crate::socket::Shared::prefetch) asks for.
+    pub(crate) fn prefetch(&self) {
+        self.stream.prefetch();
+    }
+
     /// Offers what a room has to say; all members get the same bytes, and nothing is copied.
     pub(crate) fn offer(&self, batch: &Bytes) -> Offer {
         let mut state = self.state();

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tenfold_http::websocket::{self, CloseCode, CloseFrame, Opcode};
 use tenfold_server::Peer;
+use tenfold_server::runtime::prefetch;
 use tenfold_server::runtime::sync::channel;
 use tenfold_server::scoreboard;
 
@@ -180,6 +181,11 @@ impl Shared {
         peer: Peer,
     ) -> Shared {
         Shared { number, outlet, encoding, hall, peer, memberships: Mutex::default() }
+    }
+
+    /// Asks for the memory that a delivery needs: a hint, which waits for nothing.
+    pub(crate) fn prefetch(&self) {
+        prefetch(std::ptr::from_ref(self).addr(), size_of::<Shared>().div_ceil(64));
     }
 
     fn memberships(&self) -> MutexGuard<'_, Vec<Membership>> {

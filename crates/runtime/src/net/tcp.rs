@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
+use tenfold_fiber::prefetch;
 use tenfold_reactor::{Interest, Op};
 
 use super::socket::Socket;
@@ -99,6 +100,13 @@ impl TcpStream {
     /// The kernel's.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         Ok(rustix::net::send(&self.socket, buf, SendFlags::DONTWAIT | SendFlags::NOSIGNAL)?)
+    }
+
+    /// Asks the processor for the memory that a call on this stream begins with, for code that goes through very many of them
+    /// and knows which comes next: a hint, which waits for nothing.
+    #[inline]
+    pub fn prefetch(&self) {
+        prefetch(Arc::as_ptr(&self.socket).addr(), 1);
     }
 
     /// As [`TcpStream::try_write`], for what the end of the stream follows at once: the kernel holds the last packet back
