@@ -46,6 +46,7 @@ mod hall;
 mod outlet;
 mod position;
 mod pump;
+mod ring;
 mod room;
 mod spares;
 mod watch;

@@ -8,19 +8,18 @@
 //!
 //! A slow member costs a number. Nobody waits for it, and what becomes of it is the rule's to say.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use tenfold_server::runtime::sync::Sender;
 use tenfold_server::scoreboard;
 
-use crate::batch::{BATCH_BYTES_MAX, Batch, Batches};
+use crate::batch::Batches;
 use crate::envelope::{self, Encoding};
 use crate::error::{Error, Result};
 use crate::outlet::Offer;
 use crate::position::Position;
+use crate::ring::Ring;
 use crate::rule::{Rule, Slow};
 use crate::socket::Shared;
 use crate::wire::{Snapshot, Stored};
@@ -47,10 +46,7 @@ struct Inner {
     live: bool,
     /// The hall has let go of it.
     closed: bool,
-    epoch: u64,
-    head: u64,
-    ring: VecDeque<Entry>,
-    ring_bytes: usize,
+    ring: Ring,
     members: Vec<Option<Member>>,
     free: Vec<usize>,
     count: usize,
@@ -60,13 +56,6 @@ struct Inner {
     waiters: Vec<Sender<()>>,
     /// Since when nobody is here.
     empty_since: Option<Instant>,
-}
-
-struct Entry {
-    offset: u64,
-    at: Instant,
-    key: Option<String>,
-    text: Arc<str>,
 }
 
 struct Member {
@@ -110,7 +99,7 @@ impl Room {
     }
 
     pub(crate) fn position(&self) -> Position {
-        self.inner().position()
+        self.inner().ring.position()
     }
 
     /// Takes the keeper's history. Where a part between it and what is known here is missing, all members are reset.
@@ -118,22 +107,20 @@ impl Room {
         let mut inner = self.inner();
         let first = snapshot.messages.first().map_or(snapshot.head + 1, |message| message.offset);
         // One that is older than what is known here has nothing to say.
-        let joins_on = inner.epoch == snapshot.epoch && first <= inner.head + 1;
-        let was_known = inner.epoch != 0;
+        let joins_on = inner.ring.epoch == snapshot.epoch && first <= inner.ring.head + 1;
+        let was_known = inner.ring.epoch != 0;
         if !joins_on {
-            inner.clear();
+            inner.ring.restart(snapshot.epoch, first - 1);
             inner.batches = Batches::default();
-            inner.epoch = snapshot.epoch;
-            inner.head = first - 1;
         }
-        let known = inner.head;
+        let known = inner.ring.head;
         for message in snapshot.messages.iter().filter(|message| message.offset > known) {
-            inner.push(&self.quoted, &self.rule, message);
+            inner.ring.push(&self.quoted, &self.rule, message);
         }
-        inner.head = inner.head.max(snapshot.head);
+        inner.ring.head = inner.ring.head.max(snapshot.head);
         inner.live = true;
         if was_known && !joins_on {
-            let position = inner.position();
+            let position = inner.ring.position();
             let text = envelope::reset(&self.quoted, position);
             for member in inner.members.iter_mut().flatten() {
                 member.next = position.offset + 1;
@@ -146,11 +133,11 @@ impl Room {
     /// Takes a message that the keeper has told. False when one before it is missing: then the history has to be asked for.
     pub(crate) fn take_message(&self, epoch: u64, message: &Stored) -> bool {
         let mut inner = self.inner();
-        if !inner.live || epoch != inner.epoch || message.offset > inner.head + 1 {
+        if !inner.live || epoch != inner.ring.epoch || message.offset > inner.ring.head + 1 {
             return false;
         }
-        if message.offset == inner.head + 1 {
-            inner.push(&self.quoted, &self.rule, message);
+        if message.offset == inner.ring.head + 1 {
+            inner.ring.push(&self.quoted, &self.rule, message);
         }
         true
     }
@@ -199,22 +186,22 @@ impl Room {
         if inner.closed {
             return Ok(None);
         }
-        inner.evict(&self.rule, 0);
+        inner.ring.evict(&self.rule, 0);
         if inner.count >= self.rule.members_max {
             return Err(Error::TooMuch(format!("the room has {} members, and takes no more", inner.count)));
         }
         let (next, recovered) = match since {
-            Some(since) => match inner.behind(since) {
+            Some(since) => match inner.ring.behind(since) {
                 Some(next) => (next, Some(true)),
                 None => {
                     scoreboard::current().rooms.resets.add(1);
-                    (inner.head + 1, Some(false))
+                    (inner.ring.head + 1, Some(false))
                 }
             },
-            None => (inner.head + 1 - (history.min(inner.ring.len()) as u64), None),
+            None => (inner.ring.newest(history), None),
         };
         // Where it is: what follows comes as messages.
-        let position = Position { offset: next - 1, ..inner.position() };
+        let position = Position { offset: next - 1, ..inner.ring.position() };
         // The word comes before the first message.
         socket.send_text(&envelope::joined(&self.quoted, position, recovered), Some(position));
         let member = Member { socket: socket.clone(), next };
@@ -261,17 +248,16 @@ impl Room {
             return None;
         }
         inner.empty_since = (inner.count == 0).then(Instant::now);
-        inner.evict(&self.rule, 0);
+        inner.ring.evict(&self.rule, 0);
         let (next, reset) = match since {
-            None => (inner.head + 1, false),
-            Some(since) => match inner.behind(since) {
+            None => (inner.ring.head + 1, false),
+            Some(since) => match inner.ring.behind(since) {
                 Some(next) => (next, false),
-                None => (inner.head + 1, true),
+                None => (inner.ring.head + 1, true),
             },
         };
-        let position = Position { offset: inner.head.max(next - 1), ..inner.position() };
-        let texts: Vec<_> =
-            inner.ring.iter().filter(|entry| entry.offset >= next).map(|entry| entry.text.clone()).collect();
+        let position = Position { offset: inner.ring.head.max(next - 1), ..inner.ring.position() };
+        let texts = inner.ring.texts(next);
         if texts.is_empty() && !reset && since.is_some() {
             inner.waiters.push(waiter);
         }
@@ -280,61 +266,10 @@ impl Room {
 }
 
 impl Inner {
-    fn position(&self) -> Position {
-        Position { epoch: self.epoch, offset: self.head }
-    }
-
-    /// The oldest offset that is kept.
-    fn tail(&self) -> u64 {
-        self.ring.front().map_or(self.head + 1, |entry| entry.offset)
-    }
-
-    /// The first offset behind a position, if all from there on are kept. A client may know more than this worker: it has
-    /// heard from another one what the keeper's next word here will say.
-    fn behind(&self, since: Position) -> Option<u64> {
-        let next = since.offset.checked_add(1)?;
-        (since.epoch == self.epoch && next >= self.tail()).then_some(next)
-    }
-
-    fn push(&mut self, quoted: &str, rule: &Rule, message: &Stored) {
-        let text: Arc<str> = envelope::message(quoted, self.epoch, message).into();
-        self.head = message.offset;
-        self.ring_bytes += text.len();
-        scoreboard::current().rooms.bytes_held.add(text.len() as u64);
-        let at = message.placed_at();
-        self.ring.push_back(Entry { offset: message.offset, at, key: message.key.clone(), text });
-        self.evict(rule, 1);
-    }
-
-    /// Forgets what the rule does not keep, down to `least` messages.
-    fn evict(&mut self, rule: &Rule, least: usize) {
-        let now = Instant::now();
-        while self.ring.len() > least
-            && (self.ring.len() > rule.history_max
-                || self.ring_bytes > rule.history_bytes_max
-                || self.ring.front().is_some_and(|entry| now - entry.at > rule.history_age))
-        {
-            self.forget_oldest();
-        }
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.ring.pop_front() {
-            self.ring_bytes -= oldest.text.len();
-            scoreboard::current().rooms.bytes_held.sub(oldest.text.len() as u64);
-        }
-    }
-
-    fn clear(&mut self) {
-        while !self.ring.is_empty() {
-            self.forget_oldest();
-        }
-    }
-
     /// Sends a member what it has not got.
     fn advance(&mut self, room: &Room, key: usize) {
         loop {
-            let (head, tail, position) = (self.head, self.tail(), self.position());
+            let (head, tail, position) = (self.ring.head, self.ring.tail(), self.ring.position());
             let Some(Some(member)) = self.members.get_mut(key) else { return };
             if member.next > head {
                 return;
@@ -385,46 +320,9 @@ impl Inner {
 
     /// Has the messages from `from` on encoded, as many as fit.
     fn prepare(&mut self, encoding: Encoding, from: u64, coalesces: bool) {
-        if self.batches.find(encoding, from, self.head).is_none() {
-            let batch = self.make_batch(encoding, from, coalesces);
+        if self.batches.find(encoding, from, self.ring.head).is_none() {
+            let batch = self.ring.batch(encoding, from, coalesces);
             self.batches.put(batch);
         }
-    }
-
-    fn make_batch(&self, encoding: Encoding, from: u64, coalesces: bool) -> Batch {
-        let skip = usize::try_from(from - self.tail()).unwrap_or(usize::MAX);
-        let waiting = || self.ring.iter().skip(skip);
-        let is_replaced = |entry: &Entry| {
-            coalesces
-                && entry.key.is_some()
-                && waiting().any(|later| later.offset > entry.offset && later.key == entry.key)
-        };
-        let mut parts: Vec<Bytes> = Vec::new();
-        let (mut to, mut bytes, mut coalesced) = (from, 0, 0);
-        for entry in waiting() {
-            if bytes >= BATCH_BYTES_MAX {
-                break;
-            }
-            to = entry.offset;
-            if is_replaced(entry) {
-                coalesced += 1;
-            } else {
-                let position = Position { epoch: self.epoch, offset: entry.offset };
-                let part = envelope::encode(&entry.text, Some(position), encoding);
-                bytes += part.len();
-                parts.push(part);
-            }
-        }
-        let bytes = match parts.len() {
-            1 => parts.swap_remove(0),
-            _ => parts.concat().into(),
-        };
-        Batch { encoding, from, to, coalesced, bytes }
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.clear();
     }
 }
