@@ -3,11 +3,7 @@
 //! Such a socket serves the listen address `systemd:NAME`, and any address that it has itself. Its queue is kept while the
 //! server restarts, because the service manager has it, too.
 
-use crate::{
-    listener::{Bound, ListenSpec},
-    listeners::Offered,
-    sys,
-};
+use crate::{listen_spec::ListenSpec, listener::Bound, listeners::Offered, sys};
 
 /// The first descriptor that is passed (SD_LISTEN_FDS_START).
 const FIRST: i32 = 3;

@@ -51,6 +51,7 @@ mod worker;
 
 mod accept_queue;
 mod activation;
+mod listen_spec;
 mod listener;
 mod listeners;
 mod takeover;
@@ -70,7 +71,8 @@ pub use command::Command;
 pub use error::Error;
 pub use group::{ExitReason, Group, Recycling, Spawning};
 pub use identity::Identity;
-pub use listener::{BACKLOG, Bound, ListenSpec, Listener};
+pub use listen_spec::ListenSpec;
+pub use listener::{BACKLOG, Bound, Listener};
 pub use listeners::{Listen, ListenerSet};
 pub use master::{Master, MasterConfig};
 pub use order::{LogLevel, Order, Orders};

@@ -20,7 +20,8 @@ use rustix::fd::AsFd;
 use crate::{
     accept_queue::accept_queue,
     error::Error,
-    listener::{Bound, ListenSpec, Listener},
+    listen_spec::ListenSpec,
+    listener::{Bound, Listener},
     takeover::Passed,
 };
 

@@ -23,12 +23,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::Error,
-    listener::{Bound, ListenSpec},
-    listeners::Offered,
-    sys,
-};
+use crate::{error::Error, listen_spec::ListenSpec, listener::Bound, listeners::Offered, sys};
 
 /// The variable in the new master's environment.
 pub(crate) const VARIABLE: &str = "TENFOLD_UPGRADE";

@@ -19,6 +19,8 @@
 mod asks;
 mod intake;
 mod leases;
+mod log;
+mod machine;
 mod phases;
 mod table;
 
@@ -27,12 +29,12 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use rusqlite::Result as SqlResult;
-use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::log::{Log, Next};
+use self::machine::Machine;
 use self::table::{Statement, Table};
 use super::engine::{Answer, Call, Engine, EngineError};
 use crate::backoff::random;
@@ -45,56 +47,9 @@ const IMAGE_BYTES: usize = 32 << 20;
 /// The longest that a replica is used without a look whether others have appended: their bell may have been missed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// A log with an image of what it comes to.
-pub(crate) trait Log: Send {
-    /// Connects. `writer` names who appends from now on.
-    fn connect(&mut self, writer: u64) -> Result<(), EngineError>;
-
-    /// Appends an entry behind `tip`, the number of the last one that its writer has seen; the entry's number, or `None` when the
-    /// log ends elsewhere. Returns when the entry is as safe as was asked for.
-    fn append(&mut self, tip: u64, entry: &[u8]) -> Result<Option<u64>, EngineError>;
-
-    /// The first entry behind `tip`, with its number.
-    fn next(&mut self, tip: u64) -> Result<Next, EngineError>;
-
-    /// Whether somebody else may have appended since the last call.
-    fn has_news(&mut self) -> bool;
-
-    /// The latest image: what entries up to its number come to.
-    fn image(&mut self) -> Result<Option<(u64, Vec<u8>)>, EngineError>;
-
-    /// Keeps an image, unless another one was kept meanwhile, and cuts off entries that it has in it.
-    fn put_image(&mut self, tip: u64, image: &[u8]) -> Result<(), EngineError>;
-}
-
-/// What is behind a place in a log.
-pub(crate) enum Next {
-    Entry(u64, Vec<u8>),
-    /// Nothing yet.
-    End,
-    /// It was cut off: an image has it.
-    Gone,
-}
-
 #[derive(Serialize, Deserialize)]
 struct Entry {
     statements: Vec<Statement>,
-}
-
-/// A replica, and the decisions on it.
-struct Machine {
-    table: Table,
-    keeper: String,
-    session: String,
-    lease: Duration,
-    /// How far jobs of this machine are; nobody else is told.
-    progress: HashMap<i64, u8>,
-    /// What this machine has refused.
-    refused: BTreeMap<String, u64>,
-    /// Beats of other keepers, and when they were seen first.
-    seen: HashMap<String, (i64, Instant)>,
-    beat_at: Option<Instant>,
-    tidied_at: Option<Instant>,
 }
 
 pub(crate) struct LogEngine<L> {
@@ -250,72 +205,8 @@ impl<L: Log> Engine for LogEngine<L> {
     }
 }
 
-impl Machine {
-    fn decide(&mut self, calls: &[Call]) -> Result<Vec<Answer>, EngineError> {
-        let now = now_ms();
-        let mut answers = Vec::with_capacity(calls.len());
-        for call in calls {
-            if !matches!(call, Call::Open { .. })
-                && !self.is_current().map_err(|e| gone("the replica", &e))?
-            {
-                return Err(EngineError::Gone("this machine was taken for dead".into()));
-            }
-            answers.push(self.call(call, now).map_err(|error| gone("the replica", &error))?);
-        }
-        Ok(answers)
-    }
-
-    fn is_current(&self) -> SqlResult<bool> {
-        let sql = "select 1 from keeper where name = ? and session = ?";
-        Ok(self.table.read(sql, params![self.keeper, self.session], |_| Ok(()))?.is_some())
-    }
-
-    fn call(&mut self, call: &Call, now: i64) -> SqlResult<Answer> {
-        match call {
-            Call::Open { held } => self.open(held),
-            Call::Define(specs) => {
-                for spec in specs {
-                    self.define(spec)?;
-                }
-                Ok(Answer::Done)
-            }
-            Call::Enqueue(enqueue) => self.enqueue(enqueue, 0, now),
-            Call::Forward(rows) => self.forward(rows, now),
-            Call::Take(wants) => self.take_all(wants, now),
-            Call::Settle(ends) => {
-                for end in ends {
-                    self.progress.remove(&end.seq);
-                }
-                self.settle(ends, now)
-            }
-            Call::Crashed(seqs) => self.unlease(seqs, true, now),
-            Call::Returned(seqs) => self.unlease(seqs, false, now),
-            Call::Progress { seq, percent } => {
-                self.progress.insert(*seq, *percent);
-                Ok(Answer::Done)
-            }
-            Call::Fired(names) => {
-                let last = |name: &String| {
-                    self.table
-                        .read("select last from schedule where name = ?", params![name], |row| row.get(0))
-                };
-                Ok(Answer::Fired(names.iter().map(last).collect::<SqlResult<_>>()?))
-            }
-            Call::Fire(firing) => self.fire(firing, now),
-            Call::Beat { held, workers } => self.beat(held, *workers, now),
-            Call::Ask(ask) => self.ask(ask, now),
-            Call::Close => self.close(),
-        }
-    }
-}
-
 fn gone(what: &str, error: &dyn std::error::Error) -> EngineError {
     EngineError::Gone(format!("{what}: {error}"))
-}
-
-/// Milliseconds since 1970. Machines that share jobs have clocks that agree, as far as delays are to be exact.
-fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 #[cfg(test)]

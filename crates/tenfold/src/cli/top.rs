@@ -3,6 +3,7 @@
 //! The master answers whatever its workers are doing, so this works best when it is needed most. `--once` prints the same as
 //! text.
 
+mod fitting;
 mod sample;
 mod screen;
 

@@ -18,16 +18,13 @@ use ratatui::style::{Color, Modifier, Style, Stylize};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, BorderType, Cell, Paragraph, Row, Sparkline, Table, Wrap};
 use serde_json::Value;
-use tenfold_server::sight::{self, age, milliseconds, plain};
+use tenfold_server::sight::{age, milliseconds, plain};
 
+use super::fitting::{fitting, height};
 use super::sample::History;
 
 /// Most rows of the table of workers; the rest is told as a number.
 const WORKERS_MAX: usize = 16;
-/// Most doors of lanes.
-const LANES_MAX: usize = 8;
-/// Most queues of jobs; the rest is told as a number.
-const QUEUES_MAX: usize = 8;
 /// What the requests in flight get before the tables of lanes, jobs and rooms get anything: five of them, between headings and frame.
 const REQUESTS_MIN: u16 = 8;
 /// Widths of a bar.
@@ -275,62 +272,6 @@ fn draw_requests(frame: &mut Frame<'_>, area: Rect, status: &Value, skip: usize)
     );
 }
 
-/// The doors of the lanes as `tenfold status` shows them, and their headings.
-fn lane_lines(status: &Value) -> Vec<String> {
-    match list(status, "lanes").is_empty() {
-        true => Vec::new(),
-        false => sight::lanes(&status["lanes"]).lines().take(LANES_MAX + 1).map(str::to_owned).collect(),
-    }
-}
-
-/// Whether nobody has a place, waits for one or was refused.
-fn are_idle(lanes: &[Value]) -> bool {
-    lanes
-        .iter()
-        .all(|lane| ["in_use", "queued", "shed"].iter().all(|name| lane[name].as_u64().unwrap_or(0) == 0))
-}
-
-/// The queues as `tenfold jobs` shows them, and their headings.
-fn queue_lines(status: &Value) -> Vec<String> {
-    match list(&status["jobs"], "queues").is_empty() {
-        true => Vec::new(),
-        false => sight::queues(&status["jobs"]).lines().take(QUEUES_MAX + 1).map(str::to_owned).collect(),
-    }
-}
-
-fn room_lines(status: &Value) -> Vec<String> {
-    match status["rooms"].is_object() {
-        true => sight::rooms(&status["rooms"]).lines().map(str::to_owned).collect(),
-        false => Vec::new(),
-    }
-}
-
-/// The lines of the tables of lanes, queues and rooms for a terminal that has so many rows for them. Where it has too few,
-/// lanes that are idle go first and rooms that nobody is in second, then the other rooms and lanes, then queues from the last.
-fn fitting(status: &Value, rows: u16) -> [Vec<String>; 3] {
-    let (mut lanes, mut queues, mut rooms) = (lane_lines(status), queue_lines(status), room_lines(status));
-    if height(&lanes) + height(&queues) + height(&rooms) > rows && are_idle(list(status, "lanes")) {
-        lanes.clear();
-    }
-    if height(&lanes) + height(&queues) + height(&rooms) > rows
-        && (status["rooms"]["members"].as_u64() == Some(0) || height(&lanes) + height(&rooms) > rows)
-    {
-        rooms.clear();
-    }
-    if height(&lanes) > rows {
-        lanes.clear();
-    }
-    // A table of headings alone says nothing.
-    let left = usize::from(rows.saturating_sub(height(&lanes) + height(&rooms) + 2));
-    queues.truncate(if left >= 2 { left } else { 0 });
-    [lanes, queues, rooms]
-}
-
-/// What a block with these lines takes; nothing without any.
-fn height(lines: &[String]) -> u16 {
-    if lines.is_empty() { 0 } else { lines.len() as u16 + 2 }
-}
-
 /// A table that is text already; its first line has the headings.
 fn draw_lines(frame: &mut Frame<'_>, area: Rect, title: String, lines: Vec<String>) {
     if lines.is_empty() {
@@ -356,7 +297,7 @@ fn block(title: String) -> Block<'static> {
     Block::bordered().border_type(BorderType::Rounded).border_style(Style::new().dim()).title(title.bold())
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)
 }
 

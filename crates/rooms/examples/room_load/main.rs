@@ -16,81 +16,26 @@
 
 #![forbid(unsafe_code)]
 
+mod client;
+mod options;
+
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::net::{SocketAddrV4, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
-use nix::sys::time::TimeSpec;
+use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
-use rustix::net::{AddressFamily, SocketType};
+
+use self::client::{Client, connect, frame, now_ns, read_stamped, shake_hands, time_of};
+use self::options::{Options, options};
 
 /// Clients that open at a time.
 const AT_ONCE: usize = 200;
-
-struct Options {
-    address: SocketAddrV4,
-    path: String,
-    say: Vec<String>,
-    clients: usize,
-    stalled: usize,
-    publish: String,
-    rate: u64,
-    seconds: u64,
-    bytes: usize,
-    idle: bool,
-    on_word: bool,
-    stamps: usize,
-}
-
-fn options() -> Result<Options, String> {
-    let mut arguments = std::env::args().skip(1);
-    let address = arguments.next().ok_or("which ADDRESS?")?;
-    let mut options = Options {
-        address: address.parse().map_err(|_| format!("{address}: expected an address with a port"))?,
-        path: "/rooms/ws".into(),
-        say: Vec::new(),
-        clients: 1_000,
-        stalled: 0,
-        publish: "/publish/bench".into(),
-        rate: 10,
-        seconds: 10,
-        bytes: 100,
-        idle: false,
-        on_word: false,
-        stamps: 0,
-    };
-    while let Some(name) = arguments.next() {
-        match name.as_str() {
-            "--idle" => options.idle = true,
-            "--on-word" => options.on_word = true,
-            _ => {}
-        }
-        if matches!(name.as_str(), "--idle" | "--on-word") {
-            continue;
-        }
-        let value = arguments.next().ok_or(format!("{name} needs a value"))?;
-        let number = || value.parse::<u64>().map_err(|_| format!("{name} {value}: expected a number"));
-        match name.as_str() {
-            "--path" => options.path = value,
-            "--say" => options.say.push(value),
-            "--publish" => options.publish = value,
-            "--clients" => options.clients = number()? as usize,
-            "--stalled" => options.stalled = number()? as usize,
-            "--stamps" => options.stamps = number()? as usize,
-            "--rate" => options.rate = number()?,
-            "--seconds" => options.seconds = number()?,
-            "--bytes" => options.bytes = number()? as usize,
-            _ => return Err(format!("unknown argument {name}")),
-        }
-    }
-    Ok(options)
-}
 
 fn main() -> Result<(), String> {
     let options = options()?;
@@ -138,12 +83,6 @@ fn run(options: &Options) -> io::Result<()> {
     publisher.join().map_err(|_| io::Error::other("the publisher has panicked"))??;
     load.report(published.load(Ordering::Acquire), took);
     Ok(())
-}
-
-/// Now, in the clock that all processes share.
-fn now_ns() -> u64 {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }
 
 fn publish(
@@ -200,14 +139,6 @@ fn read_answer(stream: &mut TcpStream) -> io::Result<()> {
             count => input.extend_from_slice(&chunk[..count]),
         }
     }
-}
-
-struct Client {
-    stream: TcpStream,
-    /// The beginning of a frame that is not whole.
-    rest: Vec<u8>,
-    /// Whether the times of its messages count; with stamps only some clients' do.
-    timed: bool,
 }
 
 struct Load {
@@ -381,89 +312,4 @@ impl Load {
             at(1.0)
         );
     }
-}
-
-/// From one of many loopback addresses: one has no more than 28,000 ports to begin from, and those of the last run rest in
-/// TIME_WAIT.
-fn connect(to: SocketAddrV4, number: usize) -> io::Result<TcpStream> {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    let run = std::process::id();
-    let from = Ipv4Addr::new(127, 1 + (run >> 8 & 0x7f) as u8, run as u8, 1 + (number / 1_000) as u8);
-    rustix::net::bind(&socket, &SocketAddrV4::new(from, 0))?;
-    rustix::net::connect(&socket, &to)?;
-    let stream = TcpStream::from(socket);
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-    Ok(stream)
-}
-
-/// How many bytes, and when the last of them came, in the clock of [`now_ns`].
-fn read_stamped(stream: &TcpStream, chunk: &mut [u8], ahead: Duration) -> io::Result<(usize, u64)> {
-    let mut space = nix::cmsg_space!(TimeSpec);
-    let mut parts = [io::IoSliceMut::new(chunk)];
-    let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::empty())?;
-    let stamp = message.cmsgs()?.find_map(|part| match part {
-        ControlMessageOwned::ScmTimestampns(stamp) => Some(Duration::from(stamp)),
-        _ => None,
-    });
-    let at = stamp.and_then(|stamp| stamp.checked_sub(ahead));
-    Ok((message.bytes, at.map_or_else(now_ns, |at| at.as_nanos() as u64)))
-}
-
-fn shake_hands(client: &mut Client, options: &Options) -> io::Result<()> {
-    let mut input = Vec::new();
-    let end = loop {
-        if let Some(end) = input.windows(4).position(|four| four == b"\r\n\r\n") {
-            break end + 4;
-        }
-        let mut chunk = [0; 2048];
-        match client.stream.read(&mut chunk)? {
-            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-            count => input.extend_from_slice(&chunk[..count]),
-        }
-    };
-    if !input.starts_with(b"HTTP/1.1 101") {
-        return Err(io::Error::other(String::from_utf8_lossy(&input).into_owned()));
-    }
-    client.rest = input[end..].to_vec();
-    options.say.iter().try_for_each(|text| client.stream.write_all(&masked(text.as_bytes())))
-}
-
-/// A masked text frame, for up to 125 bytes.
-fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    tenfold_http::websocket::encode_masked(
-        &mut out,
-        tenfold_http::websocket::Opcode::Text,
-        payload,
-        [1, 2, 3, 4],
-    );
-    out
-}
-
-/// The first frame's payload, and what follows it.
-fn frame(input: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (head, rest) = input.split_first_chunk::<2>()?;
-    let (length, rest) = match head[1] & 0x7f {
-        126 => {
-            let (bytes, rest) = rest.split_first_chunk::<2>()?;
-            (u16::from_be_bytes(*bytes) as usize, rest)
-        }
-        127 => {
-            let (bytes, rest) = rest.split_first_chunk::<8>()?;
-            (u64::from_be_bytes(*bytes) as usize, rest)
-        }
-        length => (usize::from(length), rest),
-    };
-    rest.split_at_checked(length)
-}
-
-/// The time in a message.
-fn time_of(payload: &[u8]) -> Option<u64> {
-    let at = payload.windows(5).position(|five| five == b"\"t\":\"")? + 5;
-    let digits = payload.get(at..at + 20)?;
-    digits.iter().try_fold(0u64, |number, digit| match digit {
-        b'0'..=b'9' => Some(number.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'))),
-        _ => None,
-    })
 }
