@@ -7,6 +7,7 @@
 mod connection;
 mod hosts;
 mod origin;
+mod outgoing;
 mod request;
 mod response;
 #[cfg(feature = "https")]
@@ -96,7 +97,7 @@ impl Client {
     /// # Errors
     /// As [`Client::get`].
     pub fn request(&self, method: Method, url: &str) -> Result<RequestBuilder, Error> {
-        Ok(RequestBuilder::new(self.clone(), method, Url::parse_any(url)?))
+        Ok(RequestBuilder::new(self.clone(), method, self.shared.hosts.url(url)?))
     }
 }
 

@@ -21,6 +21,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use crate::error::ReactorError;
+use crate::patience::Company;
 
 pub(crate) mod epoll;
 pub(crate) mod io_uring;
@@ -239,8 +240,8 @@ pub(crate) trait Backend {
 
     fn forget(&mut self, fd: RawFd);
 
-    /// `None` waits until something happens.
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()>;
+    /// `None` waits until something happens. With `company` it may wait for more than one thing for that long.
+    fn wait(&mut self, timeout: Option<Duration>, company: Option<Company>) -> io::Result<()>;
 
     /// Whether the kernel has something to say that a call of `wait` would fetch without sleeping; cheap.
     fn has_news(&mut self) -> bool;

@@ -31,6 +31,7 @@ mod buffers;
 mod error;
 mod event_loop;
 mod op;
+mod patience;
 mod timer;
 mod waker;
 mod watched_peer;

@@ -56,8 +56,9 @@ impl Waker {
     }
 
     /// Called by the loop after its wait. From here on, until the next sleep, wake-ups only set the state.
-    pub(crate) fn awake(&self) {
-        self.shared.state.swap(AWAKE, Ordering::AcqRel);
+    /// Says whether there was one.
+    pub(crate) fn awake(&self) -> bool {
+        self.shared.state.swap(AWAKE, Ordering::AcqRel) == NOTIFIED
     }
 
     /// Whether the loop sleeps or is about to: such a loop can be given work.

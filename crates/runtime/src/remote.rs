@@ -1,6 +1,6 @@
 //! What other threads can ask of a loop: wake or cancel a fiber, or start one.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use tenfold_reactor::Waker;
@@ -56,6 +56,9 @@ impl Remote {
 /// before, so a number names one loop and its low bits find it.
 static LOOPS: RwLock<Vec<(u32, Weak<Remote>)>> = RwLock::new(Vec::new());
 
+/// How many of [`LOOPS`] there are; too many where one could not be made.
+static LOOP_COUNT: AtomicU32 = AtomicU32::new(0);
+
 /// Gives a loop its number; `None` when there are as many loops as there can be.
 pub(crate) fn register(remote: &Arc<Remote>) -> Option<u32> {
     let mut loops = LOOPS.write().unwrap_or_else(PoisonError::into_inner);
@@ -73,6 +76,7 @@ pub(crate) fn register(remote: &Arc<Remote>) -> Option<u32> {
     let (id, place) = &mut loops[slot];
     *id = id.wrapping_add(LOOPS_MAX);
     *place = Arc::downgrade(remote);
+    LOOP_COUNT.fetch_add(1, Ordering::Relaxed);
     Some(*id)
 }
 
@@ -80,7 +84,14 @@ pub(crate) fn unregister(id: u32) {
     let mut loops = LOOPS.write().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, remote)) = loops.get_mut(slot_of(id)).filter(|(present, _)| *present == id) {
         *remote = Weak::new();
+        LOOP_COUNT.fetch_sub(1, Ordering::Relaxed);
     }
+}
+
+/// Whether this process has one loop at most.
+#[inline]
+pub(crate) fn is_only_loop() -> bool {
+    LOOP_COUNT.load(Ordering::Relaxed) <= 1
 }
 
 fn find(id: u32) -> Option<Arc<Remote>> {

@@ -76,7 +76,7 @@ impl Connection {
 
     /// Says that another thread or loop may use it next.
     pub(crate) fn rest(&self) {
-        self.stream.tcp().socket().leave();
+        self.stream.tcp().socket().rest();
     }
 
     /// Runs `exchange`, a part of one; what it waits for is the host.

@@ -111,6 +111,55 @@ impl Url {
     }
 }
 
+/// A URL in its plainest form, of which nothing has to be changed or decoded: `http://host[:port][/target]` in lower case.
+/// Nearly all that are asked for are; the others go the long way, to the same result.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Plain<'a> {
+    authority: &'a str,
+    port: u16,
+    target: &'a str,
+}
+
+impl<'a> Plain<'a> {
+    pub(crate) fn of(text: &'a str) -> Option<Plain<'a>> {
+        /// Far below what the long way takes.
+        const BYTES_MAX: usize = 4096;
+        let in_host = |byte: &u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-');
+        let in_target = |byte: &u8| byte.is_ascii_alphanumeric() || b"/?&=%+,;:@!$*._~-".contains(byte);
+        let rest = text.strip_prefix("http://").filter(|rest| rest.len() <= BYTES_MAX)?;
+        let (authority, target) = match rest.find('/') {
+            Some(end) => rest.split_at(end),
+            None => (rest, "/"),
+        };
+        let (host, port) = match authority.split_once(':') {
+            // What a number would be written as: neither the scheme's own nor with zeros or a sign in front.
+            Some((_, digits)) if !digits.starts_with(|digit: char| ('1'..='9').contains(&digit)) => {
+                return None;
+            }
+            Some((host, digits)) => (host, digits.parse().ok().filter(|port| *port != 80)?),
+            None => (authority, 80),
+        };
+        let is_plain = !host.is_empty()
+            && host.bytes().all(|byte| in_host(&byte))
+            && target.bytes().all(|byte| in_target(&byte));
+        is_plain.then_some(Plain { authority, port, target })
+    }
+
+    /// Whether it is that host's.
+    pub(crate) fn is_of(&self, origin: &Origin) -> bool {
+        origin.port == self.port && !origin.secure && origin.authority == self.authority
+    }
+
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { authority: self.authority.into(), port: self.port, secure: false }
+    }
+
+    /// `origin` is its own.
+    pub(crate) fn url(&self, origin: Arc<Origin>) -> Url {
+        Url { origin, target: self.target.into() }
+    }
+}
+
 impl Origin {
     /// The addresses, in the resolver's order. A name is asked for on the thread pool where the caller is a fiber; a literal
     /// address asks nobody.
@@ -150,6 +199,51 @@ mod tests {
         assert_eq!(parts("http://127.0.0.1:8080?q"), expected("127.0.0.1:8080", "127.0.0.1", 8080, "/?q"));
         assert_eq!(parts("http://[::1]:81/"), expected("[::1]:81", "::1", 81, "/"));
         assert_eq!(parts("http://[::1]/"), expected("[::1]", "::1", 80, "/"));
+    }
+
+    #[test]
+    fn the_short_way_leads_where_the_long_one_does() {
+        let plain = [
+            "http://example.org",
+            "http://example.org/",
+            "http://127.0.0.1:8080/offer",
+            "http://a:1/x?y=1&z=%20",
+            "http://a-b.c:65535//x/../y;z=1,2?a:b@c!$*",
+            "http://a/~b_c?d/e?f",
+        ];
+        for text in plain {
+            let plain = Plain::of(text).expect(text);
+            let (short, long) = (plain.url(Arc::new(plain.origin())), Url::parse_any(text).unwrap());
+            assert_eq!((&short.origin, &short.target), (&long.origin, &long.target), "{text}");
+            assert!(plain.is_of(&long.origin));
+        }
+        let others = [
+            "",
+            "http://",
+            "http:///a",
+            "http://A/",
+            "http://a:80/",
+            "http://a:080/",
+            "http://a:+1/",
+            "http://a:/",
+            "http://a:65536/",
+            "http://a:b/",
+            "http://a:1:2/",
+            "http://u@a/",
+            "http://[::1]/",
+            "http://a?b",
+            "http://a#b",
+            "http://a/#b",
+            "http://a/b c",
+            "http://a/\u{e9}",
+            "http://a/\"",
+            "http://a_b/",
+            "https://a/",
+            "HTTP://a/",
+        ];
+        for text in others {
+            assert!(Plain::of(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use ::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use bytes::Bytes;
+use tenfold_http::EncodeError;
 use tenfold_http::h1::{BodyLength, RequestHead, request_head};
 use tenfold_runtime::deadline_at;
 
@@ -14,6 +15,7 @@ use crate::error::{Error, Phase};
 
 use super::connection::Connection;
 use super::origin::Url;
+use super::outgoing::Outgoing;
 use super::response::{Response, await_head};
 use super::{Client, Shared};
 
@@ -97,7 +99,8 @@ impl RequestBuilder {
             return Err(mistake);
         }
         let until = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let request = self.encode()?;
+        let mut request = Outgoing::new();
+        self.encode(&mut request)?;
         // What the wait does not need is let go before: thousands of calls wait at a time, and an allocator has at hand only
         // what came back a moment ago.
         let RequestBuilder { client, method, url, headers, body, .. } = self;
@@ -112,10 +115,10 @@ impl RequestBuilder {
         loop {
             let reused = pooled.is_reused();
             pooled.in_exchange = true;
-            let exchanged = pooled.during(|connection| exchange(shared, connection, &request, &body, until));
+            let exchanged =
+                pooled.during(|connection| exchange(shared, connection, request.bytes(), &body, until));
             match exchanged {
                 Ok((head, broken)) => {
-                    drop(request);
                     return Response::new(client, pooled, head, &method, until, broken);
                 }
                 Err(failed) if reused && failed.may_repeat && method.is_idempotent() => {
@@ -129,9 +132,8 @@ impl RequestBuilder {
         }
     }
 
-    /// The head, and the body behind it if that is small.
-    fn encode(&self) -> Result<Vec<u8>, Error> {
-        let mut out = Vec::new();
+    /// Writes the head, and the body behind it if that is small.
+    fn encode(&self, request: &mut Outgoing) -> Result<(), EncodeError> {
         let length = self.body.as_ref().map_or(BodyLength::None, |body| BodyLength::Known(body.len() as u64));
         let head = RequestHead {
             method: &self.method,
@@ -141,11 +143,12 @@ impl RequestBuilder {
             body: length,
             keep_alive: true,
         };
-        request_head(&mut out, head)?;
-        if let Some(body) = self.body.as_ref().filter(|body| body.len() <= BODY_WITH_HEAD_BYTES) {
-            out.extend_from_slice(body);
-        }
-        Ok(out)
+        let body = self.body.as_ref().filter(|body| body.len() <= BODY_WITH_HEAD_BYTES);
+        request.write(|out| {
+            request_head(out, head)?;
+            out.extend_from_slice(body.map_or(&[], |body| body));
+            Ok(())
+        })
     }
 
     fn headers_mut(&mut self) -> &mut HeaderMap {

@@ -127,7 +127,11 @@ impl Response {
     ///
     /// # Errors
     /// [`Error::BodyTooLarge`], at once where the length was announced; those of receiving.
-    pub fn bytes(mut self, bytes_max: usize) -> Result<Bytes, Error> {
+    pub fn bytes(self, bytes_max: usize) -> Result<Bytes, Error> {
+        self.collect(bytes_max).map(Bytes::from)
+    }
+
+    fn collect(mut self, bytes_max: usize) -> Result<Vec<u8>, Error> {
         let announced = self.remaining_hint();
         if announced.is_some_and(|length| length > bytes_max as u64) {
             return Err(Error::BodyTooLarge { bytes_max });
@@ -148,7 +152,7 @@ impl Response {
             }
         }
         all.truncate(count);
-        Ok(all.into())
+        Ok(all)
     }
 
     /// The body as text, at most `ClientBuilder::body_bytes_max` bytes.
@@ -157,7 +161,7 @@ impl Response {
     /// [`Error::Text`] if it is not UTF-8; as [`Response::bytes`].
     pub fn text(self) -> Result<String, Error> {
         let bytes_max = self.bytes_max;
-        String::from_utf8(self.bytes(bytes_max)?.into()).map_err(Error::Text)
+        String::from_utf8(self.collect(bytes_max)?).map_err(Error::Text)
     }
 
     /// The body as a value, at most `ClientBuilder::body_bytes_max` bytes.
@@ -166,7 +170,7 @@ impl Response {
     /// [`Error::Json`] if it is none of that shape; as [`Response::bytes`].
     pub fn json<T: serde::de::DeserializeOwned>(self) -> Result<T, Error> {
         let bytes_max = self.bytes_max;
-        serde_json::from_slice(&self.bytes(bytes_max)?).map_err(Error::Json)
+        serde_json::from_slice(&self.collect(bytes_max)?).map_err(Error::Json)
     }
 
     /// Some bytes of the body, 0 at its end.

@@ -338,7 +338,7 @@ impl Connection {
 
     /// Says that another loop or thread may use it next.
     pub(super) fn rest(&self) {
-        self.stream.socket().leave();
+        self.stream.socket().rest();
     }
 }
 

@@ -25,7 +25,7 @@ use super::error::PoolError;
 ///     }
 ///
 ///     fn reset(&self, stream: &mut TcpStream) -> Result<(), Self::Error> {
-///         stream.socket().leave(); // another loop may use it next
+///         stream.socket().rest(); // another loop may use it next
 ///         Ok(())
 ///     }
 /// }

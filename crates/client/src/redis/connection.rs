@@ -166,7 +166,7 @@ impl Manager for Settings {
         if connection.owed > 0 || connection.changed || !connection.received.filled().is_empty() {
             return Err(Error::Closed);
         }
-        connection.stream.socket().leave();
+        connection.stream.socket().rest();
         Ok(())
     }
 }

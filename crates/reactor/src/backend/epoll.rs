@@ -35,6 +35,7 @@ use super::{
     Backend, Completion, POLLERR, POLLHUP, POLLIN, POLLOUT, POLLRDHUP, RawOp, Slot, StreamOp, Token,
 };
 use crate::error::ReactorError;
+use crate::patience::Company;
 use crate::reactor::ReactorConfig;
 use crate::waker::Waker;
 
@@ -418,7 +419,8 @@ impl Backend for EpollBackend {
         }
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    /// Knows no company: epoll_wait(2) returns with the first event.
+    fn wait(&mut self, timeout: Option<Duration>, _: Option<Company>) -> io::Result<()> {
         let timeout = if self.has_news() { Some(Duration::ZERO) } else { timeout };
         let limit = timeout.map(|time| rustix::time::Timespec {
             tv_sec: time.as_secs() as _,

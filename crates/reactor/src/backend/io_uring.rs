@@ -32,6 +32,7 @@ use io_uring::{IoUring, cqueue, opcode, squeue};
 use super::{Backend, Completion, POLLERR, POLLIN, RawOp, Slot, StreamOp, Token};
 use crate::buffers::{BufferRing, GROUP};
 use crate::error::ReactorError;
+use crate::patience::Company;
 use crate::reactor::ReactorConfig;
 use crate::waker::Waker;
 
@@ -47,6 +48,8 @@ const MSG_NOSIGNAL: i32 = 0x4000;
 const RECVSEND_POLL_FIRST: u16 = 1;
 const ENTER_GETEVENTS: u32 = 1;
 const ENOBUFS: i32 = 105;
+/// Longest sleep where a limit is needed and nobody has one.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
 
 pub(crate) struct IoUringBackend {
     /// Dropped before `buffers`, which the kernel writes to.
@@ -56,6 +59,8 @@ pub(crate) struct IoUringBackend {
     lent: Option<u16>,
     waker: Waker,
     waker_armed: bool,
+    /// The kernel knows a wait for several completions with a bound of its own (6.12).
+    gathers: bool,
 }
 
 impl IoUringBackend {
@@ -78,7 +83,8 @@ impl IoUringBackend {
                 .register_buf_ring_with_flags(buffers.ring_address(), buffers.entries(), GROUP, 0)
                 .map_err(ReactorError::UringUnavailable)?;
         }
-        Ok(IoUringBackend { ring, buffers, lent: None, waker, waker_armed: false })
+        let gathers = ring.params().is_feature_min_timeout();
+        Ok(IoUringBackend { ring, buffers, lent: None, waker, waker_armed: false, gathers })
     }
 
     /// Queues an entry; when the queue is full the kernel takes what is in it first.
@@ -218,17 +224,25 @@ impl Backend for IoUringBackend {
         // Operations hold the file itself, not its number: nothing is kept by descriptor here.
     }
 
-    fn wait(&mut self, timeout: Option<Duration>) -> io::Result<()> {
+    fn wait(&mut self, timeout: Option<Duration>, company: Option<Company>) -> io::Result<()> {
         if !self.waker_armed {
             self.arm_waker();
         }
-        let outcome = match timeout {
-            Some(Duration::ZERO) => self.enter(0),
-            Some(timeout) => {
+        let outcome = match (timeout, company.filter(|_| self.gathers)) {
+            (Some(Duration::ZERO), _) => self.enter(0),
+            (timeout, Some(Company { completions, moment })) => {
+                // Without a limit the moment would be one (io_uring_enter2(2)), and the loop would wake for nothing.
+                let timeout = timeout.unwrap_or(SLEEP_MAX);
+                let limit = Timespec::from(timeout);
+                let moment = moment.min(timeout).as_micros() as u32;
+                let args = SubmitArgs::new().timespec(&limit).min_wait_usec(moment);
+                self.ring.submitter().submit_with_args(completions as usize, &args)
+            }
+            (Some(timeout), None) => {
                 let limit = Timespec::from(timeout);
                 self.ring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&limit))
             }
-            None => self.ring.submit_and_wait(1),
+            (None, None) => self.ring.submit_and_wait(1),
         };
         match outcome {
             Ok(_) => Ok(()),
@@ -267,4 +281,79 @@ pub(crate) fn is_out_of_buffers(result: i32) -> bool {
 /// Turns a poll result into readiness bits; an error counts as "try it and see".
 pub(crate) fn ready_bits(result: i32) -> u32 {
     if result < 0 { POLLERR } else { result as u32 }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::patience::Company;
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn with_backend(test: impl FnOnce(&mut IoUringBackend)) {
+        match Waker::new().and_then(|waker| IoUringBackend::new(&ReactorConfig::default(), waker)) {
+            Ok(mut backend) => test(&mut backend),
+            Err(error) => eprintln!("left out: {error}"),
+        }
+    }
+
+    fn watched(backend: &mut IoUringBackend, token: u64) -> (UnixStream, UnixStream) {
+        let (near, far) = UnixStream::pair().unwrap();
+        let op = StreamOp::PollOnce { fd: near.as_fd().as_raw_fd(), bits: POLLIN };
+        backend.open_stream(op, Token(token));
+        (near, far)
+    }
+
+    #[test]
+    fn a_full_batch_does_not_wait_for_its_moment_and_a_single_one_does_not_wait_for_a_batch() {
+        with_backend(|backend| {
+            let mut pairs: Vec<_> = (0..3).map(|token| watched(backend, token)).collect();
+            pairs.iter_mut().for_each(|(_, far)| far.write_all(b"x").unwrap());
+            let start = Instant::now();
+            backend.wait(None, Some(Company { completions: 3, moment: LONG })).unwrap();
+            assert!(start.elapsed() < LONG);
+            assert_eq!(std::iter::from_fn(|| backend.next().map(drop)).count(), 3);
+
+            let (_near, mut far) = watched(backend, 3);
+            far.write_all(b"x").unwrap();
+            backend.wait(None, Some(Company { completions: 3, moment: Duration::from_millis(1) })).unwrap();
+            assert!(start.elapsed() < LONG);
+            assert_eq!(std::iter::from_fn(|| backend.next().map(drop)).count(), 1);
+        });
+    }
+
+    #[test]
+    fn what_comes_after_the_moment_is_reported_at_once() {
+        with_backend(|backend| {
+            let (_near, mut far) = watched(backend, 0);
+            let late = std::thread::spawn(move || {
+                std::thread::sleep(Duration::from_millis(20));
+                far.write_all(b"x").unwrap();
+                far
+            });
+            let start = Instant::now();
+            let company = Company { completions: 3, moment: Duration::from_millis(1) };
+            while backend.next().is_none() {
+                backend.wait(Some(LONG), Some(company)).unwrap();
+            }
+            assert!(start.elapsed() < LONG);
+            drop(late.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn a_limit_that_is_nearer_than_the_moment_ends_the_wait() {
+        with_backend(|backend| {
+            let start = Instant::now();
+            let limit = Some(Duration::from_millis(1));
+            backend.wait(limit, Some(Company { completions: 3, moment: LONG })).unwrap();
+            assert!(start.elapsed() < LONG);
+            assert!(backend.next().is_none());
+        });
+    }
 }
