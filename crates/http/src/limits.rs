@@ -24,6 +24,10 @@ impl HeadLimits {
     /// the server implements.
     pub const METHOD_BYTES_MAX: usize = 32;
 
+    /// No head is within these.
+    pub(crate) const NOTHING: HeadLimits =
+        HeadLimits { head_bytes_max: 0, headers_max: 0, target_bytes_max: 0 };
+
     /// `head_bytes_max` under its ceiling.
     #[inline]
     pub(crate) fn head_bytes(&self) -> usize {

@@ -264,3 +264,48 @@ fn an_error_does_not_stick_to_the_storage() {
     assert!(head.parse(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", &limits).is_err());
     assert_eq!(head.parse(b"GET / HTTP/1.0\r\n\r\n", &limits), Ok(Parse::Complete { bytes: 18 }));
 }
+
+#[test]
+fn a_head_that_repeats_the_last_one_says_the_same_wherever_it_lies() {
+    let limits = HeadLimits::default();
+    let mut head = Head::new();
+    let one = b"GET /a?b HTTP/1.1\r\nHost: h\r\nX: y\r\nConnection: close\r\n\r\n";
+    let twice = [&one[..], b"rest"].concat();
+    for input in [&one[..], &twice, one] {
+        assert_eq!(head.parse(input, &limits), Ok(Parse::Complete { bytes: one.len() }));
+        let view = head.view(input);
+        assert_eq!(
+            (view.path(), view.query(), view.host(), view.keep_alive()),
+            ("/a", Some("b"), "h", false)
+        );
+        assert_eq!(view.header("x"), Some(&b"y"[..]));
+        head.clear();
+    }
+}
+
+#[test]
+fn a_head_that_nearly_repeats_the_last_one_is_read_anew() {
+    let limits = HeadLimits::default();
+    let mut head = Head::new();
+    let one = b"GET /a HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n";
+    let other = b"GET /a HTTP/1.1\r\nHost: h\r\nX: z\r\n\r\n";
+    let bad = b"GET /a HTTP/1.1\r\nHost: h h\r\n\r\n";
+    let complete = Ok(Parse::Complete { bytes: one.len() });
+    assert_eq!(head.parse(one, &limits), complete);
+    assert_eq!(head.parse(other, &limits), complete);
+    assert_eq!(head.view(other).header("x"), Some(&b"z"[..]));
+    // A part of it is no repetition, and what comes in between is not mixed up with it.
+    assert_eq!(head.parse(&one[..20], &limits), Ok(Parse::Partial));
+    assert_eq!(head.parse(one, &limits), complete);
+    assert!(head.parse(bad, &limits).is_err());
+    assert_eq!(head.parse(one, &limits), complete);
+    assert_eq!(head.view(one).header("x"), Some(&b"y"[..]));
+    // Other limits may refuse what these have let pass.
+    let fewer = HeadLimits { headers_max: 1, ..limits };
+    assert_eq!(head.parse(one, &fewer), Err(HeadError::TooManyHeaders));
+    assert_eq!(head.parse(one, &limits), complete);
+    let longer = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "a".repeat(600));
+    for _ in 0..2 {
+        assert_eq!(head.parse(longer.as_bytes(), &limits), Ok(Parse::Complete { bytes: longer.len() }));
+    }
+}

@@ -24,6 +24,7 @@ pub struct WatchedPeer {
 impl WatchedPeer {
     /// A reset, and a peer that has ended both directions, always mean that it is gone. A peer that has ended its own
     /// direction may still read (RFC 9112 section 9.6); `end_counts` says that it is taken for gone nevertheless.
+    #[inline]
     pub fn new(connection: impl AsFd, end_counts: bool) -> WatchedPeer {
         WatchedPeer { fd: connection.as_fd().as_raw_fd(), end_counts }
     }

@@ -91,6 +91,18 @@ struct Record {
     waiter: Option<FiberId>,
 }
 
+impl Record {
+    /// Notes that the receive is armed from now on, and gives the socket to arm it on; `None` where it is, or is over.
+    fn arm(&mut self) -> Option<Arc<Socket>> {
+        if self.open || self.ended.is_some() {
+            return None;
+        }
+        self.open = true;
+        self.closing = false;
+        self.socket.clone()
+    }
+}
+
 /// Registers a socket with this thread's loop, for [`rest`] and [`read`]. Nothing is received yet.
 pub fn open(socket: &Arc<Socket>) -> FeedId {
     scheduler::with_current(|scheduler| FeedId(scheduler.feeds.insert(scheduler, socket)))
@@ -230,23 +242,27 @@ impl Feeds {
         until: Instant,
     ) -> Result<(), Box<D>> {
         let mut dormant = Some(dormant);
-        let arm = self.with(id, |record| {
+        let rested = self.with(id, |record| {
             if !record.pending.is_empty() || record.ended.is_some() {
-                return false;
+                return (false, None);
             }
             record.pending = Vec::new();
             record.dormant = dormant.take().map(|dormant| dormant as Box<dyn Dormant>);
             record.rests_until = Some(until);
-            !std::mem::replace(&mut record.timer, true)
+            // The receive stays armed over many rests, so mostly there is no second look at the record.
+            (!std::mem::replace(&mut record.timer, true), record.arm())
         });
         if let Some(dormant) = dormant {
             return Err(dormant);
         }
         self.resting.set(self.resting.get() + 1);
-        if arm == Some(true) {
+        let (is_timer_due, to_receive) = rested.unwrap_or_default();
+        if is_timer_due {
             scheduler.add_feed_timer(until, id.pack());
         }
-        self.open(scheduler, id);
+        if let Some(socket) = to_receive {
+            scheduler.reactor().open_receive(socket.as_fd(), Token::receive(id.pack()));
+        }
         Ok(())
     }
 
@@ -289,16 +305,7 @@ impl Feeds {
 
     /// Arms the receive, unless it is armed or over.
     fn open(&self, scheduler: &Scheduler, id: FiberId) {
-        let socket = self.with(id, |record| {
-            let shut = !record.open && record.ended.is_none();
-            shut.then(|| {
-                record.open = true;
-                record.closing = false;
-                record.socket.clone()
-            })
-            .flatten()
-        });
-        if let Some(Some(socket)) = socket {
+        if let Some(Some(socket)) = self.with(id, Record::arm) {
             scheduler.reactor().open_receive(socket.as_fd(), Token::receive(id.pack()));
         }
     }

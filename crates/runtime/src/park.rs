@@ -5,6 +5,7 @@
 //! [`Waiter::wake`]: channels, locks, joins). Both respect the task's deadline and its cancellation.
 
 mod operation;
+mod terms;
 mod thread;
 mod waiter;
 
@@ -25,6 +26,8 @@ use crate::table::WakeId;
 use crate::task;
 
 pub use self::operation::{cancelled, is_cancellation, run, wait_readable};
+pub(crate) use self::terms::Before;
+pub use self::terms::{Terms, on_terms};
 pub use self::thread::{is_any_readable, wait_any_readable};
 pub use self::waiter::Waiter;
 pub use tenfold_reactor::WatchedPeer;

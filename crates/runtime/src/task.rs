@@ -14,6 +14,7 @@ use tenfold_scoreboard::Account;
 use crate::cancel::ThreadCancel;
 use crate::cause::Named;
 use crate::expiry::Expiry;
+use crate::park::{Before, Terms};
 use crate::scheduler;
 
 #[derive(Default)]
@@ -86,6 +87,7 @@ thread_local! {
 }
 
 /// Runs `look` on the task of the calling code. `look` must not wait.
+#[inline]
 pub(crate) fn with<R>(look: impl FnOnce(&mut Task) -> R) -> R {
     let mut look = Some(look);
     let on_fiber = scheduler::with_current(|scheduler| {
@@ -101,4 +103,37 @@ pub(crate) fn with<R>(look: impl FnOnce(&mut Task) -> R) -> R {
 pub(crate) fn set_inline(inline: bool) -> bool {
     scheduler::with_current(|scheduler| scheduler.set_running_inline(inline));
     with(|task| std::mem::replace(&mut task.inline, inline))
+}
+
+/// Says the terms of the calling code's task; returns what it said before. One look at the scheduler for all of them.
+#[inline]
+pub(crate) fn begin_terms(terms: Terms) -> Before {
+    let on_fiber = scheduler::with_current(|scheduler| {
+        scheduler.arm_patrol();
+        let before = scheduler.with_running(|record| Before::begin(&mut record.task, terms));
+        if terms.inline {
+            scheduler.set_running_inline(true);
+        }
+        before
+    });
+    on_fiber.flatten().unwrap_or_else(|| PLAIN.with_borrow_mut(|task| Before::begin(task, terms)))
+}
+
+/// Takes the terms back. `takes_expiry`: also the note of the first wait that a deadline has ended.
+#[inline]
+pub(crate) fn end_terms(before: Before, takes_expiry: bool) -> Option<Box<Expiry>> {
+    let end = |task: &mut Task| {
+        let was_inline = task.inline;
+        before.end(task);
+        let extra = task.extra.as_mut().filter(|_| takes_expiry);
+        (was_inline, extra.and_then(|extra| extra.expiry.take()))
+    };
+    let on_fiber = scheduler::with_current(|scheduler| {
+        let (was_inline, expiry) = scheduler.with_running(|record| end(&mut record.task))?;
+        if was_inline != before.inline() {
+            scheduler.set_running_inline(before.inline());
+        }
+        Some(expiry)
+    });
+    on_fiber.flatten().unwrap_or_else(|| PLAIN.with_borrow_mut(|task| end(task).1))
 }

@@ -267,6 +267,12 @@ pub trait ErasedHandler: Send + Sync {
     /// Answers a request.
     fn call(&self, cx: &mut Context<'_>) -> Response;
 
+    /// As [`ErasedHandler::call`], with the answer where the caller wants it: it is made there, and not made elsewhere and
+    /// copied.
+    fn call_into(&self, cx: &mut Context<'_>, answer: &mut Option<Response>) {
+        *answer = Some(self.call(cx));
+    }
+
     /// Whether it is an `async fn`.
     fn is_async(&self) -> bool;
 }

@@ -68,7 +68,7 @@ pub(crate) fn call_handler_into(
     response: &mut Option<Response>,
 ) -> Result<(), Panicked> {
     let route = cx.route().pattern();
-    guard(route, || *response = Some(handler.call(cx)))
+    guard(route, || handler.call_into(cx, response))
 }
 
 /// Runs other code of the application, such as the source of an answer's body, and keeps its panic in: on a thread that

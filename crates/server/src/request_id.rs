@@ -13,7 +13,9 @@ use crate::context::Context;
 use crate::extract::FromRequest;
 
 /// The header that carries it, in both directions.
-pub const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static("x-request-id");
+pub const X_REQUEST_ID: http::HeaderName = http::HeaderName::from_static(NAME);
+/// Its name as text: each use of the constant makes a value that has to be dropped.
+const NAME: &str = "x-request-id";
 
 /// Most bytes of an id that is taken from a client.
 const BYTES_MAX: usize = 128;
@@ -48,7 +50,7 @@ impl RequestId {
 
     /// As [`RequestId::of`], where it stands.
     pub fn sent_in<'a>(head: HeadView<'a>) -> Option<&'a str> {
-        let value = head.header(X_REQUEST_ID.as_str())?;
+        let value = head.header(NAME)?;
         let sane = !value.is_empty() && value.len() <= BYTES_MAX && value.iter().all(u8::is_ascii_graphic);
         std::str::from_utf8(value).ok().filter(|_| sane)
     }

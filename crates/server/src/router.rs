@@ -3,10 +3,12 @@
 //! There is always a route: what the app did not write is answered by built-in ones (404, 405, OPTIONS), so the driver has
 //! one way for all requests. The router is made once in the master and shared by the workers after the fork.
 
+mod literal;
 mod methods;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use http::header::ALLOW;
 use http::{HeaderValue, StatusCode};
@@ -18,6 +20,7 @@ use crate::panic::call_handler_into;
 use crate::request_id::X_REQUEST_ID;
 use crate::respond::{IntoResponse, Response};
 use crate::route::{NewRoute, Route};
+use crate::router::literal::Literal;
 use crate::router::methods::Methods;
 
 /// Most routes of an app. Their patterns live as long as the process, so there has to be a bound.
@@ -28,7 +31,10 @@ pub(crate) type OnError = Box<dyn Fn(&Failure, Option<HeadView<'_>>) -> Option<R
 
 /// An app's routes.
 pub struct Router {
-    paths: matchit::Router<Methods>,
+    /// All patterns. Those without parameters are in `literal`, where they are found sooner; here they are for the conflicts
+    /// that are found when the router is made.
+    paths: matchit::Router<Arc<Methods>>,
+    literal: Literal<Arc<Methods>>,
     /// What answers when no pattern matches.
     fallback: Route,
     /// What answers `OPTIONS *` (RFC 9110 section 9.3.7).
@@ -90,8 +96,10 @@ impl Router {
         on_error: Option<OnError>,
         request_ids: bool,
     ) -> Result<Router, RouteError> {
+        let (paths, literal) = arrange(routes)?;
         Ok(Router {
-            paths: arrange(routes)?,
+            paths,
+            literal,
             fallback: fallback.unwrap_or_else(|| Route::built_in("(not found)", not_found)),
             server_options: Route::built_in("(options)", server_options),
             on_error,
@@ -102,6 +110,13 @@ impl Router {
     /// The route of a request. Does not allocate for paths of up to three parameters.
     #[inline]
     pub fn find<'a>(&'a self, method: &str, path: &'a str) -> Found<'a> {
+        match self.literal.get(path) {
+            Some(methods) => Found { route: methods.route(method), params: Params::default() },
+            None => self.find_by_pattern(method, path),
+        }
+    }
+
+    fn find_by_pattern<'a>(&'a self, method: &str, path: &'a str) -> Found<'a> {
         match self.paths.at(path) {
             Ok(matched) => Found { route: matched.value.route(method), params: Params(matched.params) },
             Err(matchit::MatchError::NotFound) => self.unmatched(method, path),
@@ -218,7 +233,10 @@ fn server_options() -> impl IntoResponse {
     (StatusCode::NO_CONTENT, [(ALLOW, allow)], ())
 }
 
-fn arrange(routes: Vec<NewRoute>) -> Result<matchit::Router<Methods>, RouteError> {
+/// All patterns, and those without parameters a second time.
+type Arranged = (matchit::Router<Arc<Methods>>, Literal<Arc<Methods>>);
+
+fn arrange(routes: Vec<NewRoute>) -> Result<Arranged, RouteError> {
     if routes.len() > ROUTES_MAX {
         return Err(RouteError::TooMany);
     }
@@ -233,13 +251,19 @@ fn arrange(routes: Vec<NewRoute>) -> Result<matchit::Router<Methods>, RouteError
         patterns[at].add(new)?;
     }
     let mut paths = matchit::Router::new();
+    let mut literal = Vec::new();
     for mut methods in patterns {
         methods.finish();
         let pattern = methods.pattern();
         check_pattern(pattern)?;
-        paths.insert(pattern, methods).map_err(|error| refused_pattern(pattern, error))?;
+        let methods = Arc::new(methods);
+        paths.insert(pattern, methods.clone()).map_err(|error| refused_pattern(pattern, error))?;
+        // Doubled braces are rare enough to be left to the patterns.
+        if !pattern.contains(['{', '}']) {
+            literal.push((pattern, methods));
+        }
     }
-    Ok(paths)
+    Ok((paths, Literal::new(literal)))
 }
 
 fn check_pattern(pattern: &str) -> Result<(), RouteError> {

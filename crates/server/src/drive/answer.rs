@@ -12,7 +12,7 @@ use tenfold_http::h1::{self, BodyLength, Sent};
 use tenfold_runtime::park;
 use tenfold_scoreboard::Stage;
 
-use crate::body::{BodyKind, BodySource};
+use crate::body::{Body, BodyKind, BodySource};
 use crate::drive::connection::Connection;
 use crate::drive::head_cache;
 use crate::drive::sight::within;
@@ -62,8 +62,7 @@ pub(crate) fn answer(
     let sent =
         head_cache::write(output, asked, response.status(), response.headers(), content_type, length, server);
     if sent.body != BodyLength::None {
-        let kind = std::mem::take(response.body_mut()).into_kind();
-        Writer { conn, output, framing: sent.body }.body(kind, inline)?;
+        Writer { conn, output, framing: sent.body }.body(response.body_mut(), inline)?;
     }
     Ok(sent)
 }
@@ -76,12 +75,20 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn body(&mut self, kind: BodyKind, inline: bool) -> io::Result<()> {
-        match kind {
+    /// Bytes are written where they lie: a body that is moved first is copied twice more.
+    fn body(&mut self, body: &mut Body, inline: bool) -> io::Result<()> {
+        match body.kind() {
             // What follows is the new owner's to write.
             BodyKind::Empty | BodyKind::TakenOver => Ok(()),
             BodyKind::Static(bytes) => self.whole(bytes),
-            BodyKind::Bytes(bytes) => self.whole(&bytes),
+            BodyKind::Bytes(bytes) => self.whole(bytes),
+            _ => self.used_up(std::mem::take(body).into_kind(), inline),
+        }
+    }
+
+    /// Writes a body that exists once.
+    fn used_up(&mut self, kind: BodyKind, inline: bool) -> io::Result<()> {
+        match kind {
             BodyKind::File { file, offset, len } => self.file(&file, offset, len),
             streamed if inline => park::inline(|| self.stream_guarded(streamed)),
             streamed => self.stream_guarded(streamed),

@@ -154,8 +154,14 @@ impl Connection {
     /// Runs what the client waits for: once it is gone, the waits of `f` are cancelled.
     #[inline]
     pub(crate) fn for_client<R>(&self, f: impl FnOnce() -> R) -> R {
+        park::for_peer(self.watched_peer(), f)
+    }
+
+    /// The client, as one that waits for an answer.
+    #[inline]
+    pub(crate) fn watched_peer(&self) -> WatchedPeer {
         let end_counts = self.service.bounds.cancel_on_half_close;
-        park::for_peer(WatchedPeer::new(self.stream.socket().as_fd(), end_counts), f)
+        WatchedPeer::new(self.stream.socket().as_fd(), end_counts)
     }
 
     /// Writes what there is room for of an answer that the end of the connection follows at once.

@@ -5,6 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use tenfold_runtime::park::{Terms, on_terms};
+
+use crate::drive::connection::Connection;
 use crate::guard::desk::{self, InFlight};
 use crate::guard::slow_log;
 use crate::lane::OpenLane;
@@ -68,20 +71,24 @@ pub(crate) fn within_hard<R>(deadline: Option<Deadline>, f: impl FnOnce() -> R) 
     }
 }
 
-/// Runs a handler within its deadline, where the sentry sees it, and has the slow log told if it took too long.
+/// Runs a handler for its client and within its deadline, where the sentry sees it, and has the slow log told if it took too
+/// long.
 ///
-/// `request` is its method and path.
+/// `request` is its method and path; `inline`: its waits hold the loop.
+#[inline]
 pub(crate) fn watched<R>(
+    conn: &Connection,
     deadline: Option<Deadline>,
     route: &'static str,
     request: (&str, &str),
+    inline: bool,
     f: impl FnOnce() -> R,
 ) -> R {
-    let Some(deadline) = deadline else { return f() };
+    let terms = Terms { peer: conn.watched_peer(), deadline: deadline.map(|deadline| deadline.soft), inline };
+    let Some(deadline) = deadline else { return on_terms(terms, f).0 };
     let place = desk::enter(route, request, &deadline);
-    let result = within(Some(deadline), f);
+    let (result, expiry) = on_terms(terms, f);
     let was_named = place.leave();
-    let expiry = tenfold_runtime::take_expiry();
     if was_named || expiry.is_some() {
         slow_log::tell(InFlight::new(route, request, deadline), expiry);
     }

@@ -65,16 +65,17 @@ fn serve_all(
 ) -> Next {
     let mut head_until = None;
     while *served < requests_max {
-        match work.head.parse(work.input.filled(), &conn.service.bounds.head) {
+        // Nothing is not worth asking the parser about, and is what follows nearly every request.
+        let parsed = match work.input.is_empty() {
+            true => Ok(Parse::Partial),
+            false => work.head.parse(work.input.filled(), &conn.service.bounds.head),
+        };
+        match parsed {
             Ok(Parse::Complete { bytes }) => {
                 head_until = None;
                 *served += 1;
-                if let Some(account) = account {
-                    let view = work.head.view(&work.input.filled()[..bytes]);
-                    work.sight.begin(conn, account, (view.method_str(), view.path()));
-                }
                 let waits = park::waits();
-                let outcome = one(conn, work, bytes);
+                let outcome = one(conn, work, bytes, account);
                 if work.input.is_empty() || park::waits() != waits {
                     conn.arrived = None;
                 }
@@ -119,12 +120,23 @@ fn serve_all(
 }
 
 /// Serves one request, whose head is the first `head_bytes` of the input, and throws away what was not read of its body.
-fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Result<After> {
+/// It begins in `begins`, if that is given, and has begun before if not.
+fn one(
+    conn: &mut Connection,
+    work: &mut Workspace,
+    head_bytes: usize,
+    begins: Option<&'static Account>,
+) -> io::Result<After> {
     let Workspace { input, output, head, tally, sight, take_over } = work;
-    let account = sight.account();
     let (head_part, rest) = input.filled().split_at(head_bytes);
+    let view = head.view(head_part);
+    let request = (view.method_str(), view.path());
+    if let Some(account) = begins {
+        sight.begin(conn, account, request);
+    }
+    let account = sight.account();
     let (after, leftover) =
-        match turn::take(conn, head.view(head_part), (head_part, rest), output, (tally, account))? {
+        match turn::take(conn, (view, request), (head_part, rest), output, (tally, account))? {
             Outcome::Answered(after) => {
                 input.consume(head_bytes);
                 return Ok(after);
@@ -139,7 +151,7 @@ fn one(conn: &mut Connection, work: &mut Workspace, head_bytes: usize) -> io::Re
             Outcome::Again(came) => {
                 // The offsets of the parsed head count from the input's start, so it need not be parsed again.
                 input.append(&came);
-                return one(conn, work, head_bytes);
+                return one(conn, work, head_bytes, None);
             }
             Outcome::TakenOver(begin, lane) => {
                 input.consume(head_bytes);

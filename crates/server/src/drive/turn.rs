@@ -43,18 +43,18 @@ pub(crate) enum Outcome {
     Again(Vec<u8>),
 }
 
-/// Serves one request; its answer, or the beginning of it, goes to `output`.
+/// Serves one request, whose method and path come with its head; its answer, or the beginning of it, goes to `output`.
 ///
 /// # Errors
 /// The connection's, or the answer's body's.
 pub(crate) fn take(
     conn: &mut Connection,
-    view: HeadView<'_>,
+    (view, request): (HeadView<'_>, (&str, &str)),
     (head, rest): (&[u8], &[u8]),
     output: &mut Vec<u8>,
     (tally, account): (&mut Tally, Option<&'static Account>),
 ) -> io::Result<Outcome> {
-    if conn.feed.is_some() && !has_no_body(&view) && leaves_the_loop(conn, &view) {
+    if conn.feed.is_some() && !has_no_body(&view) && leaves_the_loop(conn, request) {
         // The handler's thread or process will read the socket itself, so the loop must not. A moment's wait for the loop to let
         // go is part of reading from the client.
         let came = sight::within(Stage::Read, || conn.detach())?;
@@ -62,8 +62,7 @@ pub(crate) fn take(
     }
     let mut exchange = conn.exchange;
     exchange.begin(&view);
-    let request @ (method, path) = (view.method_str(), view.path());
-    let found = conn.service.router.find(method, path);
+    let found = conn.service.router.find(request.0, request.1);
     // A front has counted it already.
     let before = match conn.behind_front {
         true => Duration::ZERO,
@@ -100,8 +99,8 @@ pub(crate) fn take(
     outcome
 }
 
-fn leaves_the_loop(conn: &Connection, view: &HeadView<'_>) -> bool {
-    let route = conn.service.router.find(view.method_str(), view.path()).route;
+fn leaves_the_loop(conn: &Connection, (method, path): (&str, &str)) -> bool {
+    let route = conn.service.router.find(method, path).route;
     !route.is_exempt() && conn.service.lanes[route.lane()].leaves_the_loop()
 }
 
@@ -110,7 +109,8 @@ fn deadline_of(conn: &Connection, found: &Found<'_>, before: Duration) -> Option
     let route = found.route;
     let lane = (!route.is_exempt()).then(|| &conn.service.lanes[route.lane()]);
     let arrived = conn.arrived.unwrap_or_else(Instant::now);
-    Deadline::of(arrived.checked_sub(before).unwrap_or(arrived), route, lane, &conn.service)
+    let arrived = if before.is_zero() { arrived } else { arrived.checked_sub(before).unwrap_or(arrived) };
+    Deadline::of(arrived, route, lane, &conn.service)
 }
 
 fn has_no_body(view: &HeadView<'_>) -> bool {
@@ -223,8 +223,7 @@ impl Turn<'_> {
             // A future's waits are its own business: it parks in every evented model, which is what async is for.
             let inline = inline && !route.handler().is_async();
             let call = || service.router.answer_into(&mut cx, &mut response);
-            let call = || deadline::watched(self.deadline, route.pattern(), self.request, call);
-            self.conn.for_client(|| if inline { park::inline(call) } else { call() });
+            deadline::watched(self.conn, self.deadline, route.pattern(), self.request, inline, call);
         }
         sight::enter(self.account, Stage::Render);
         if park::waits() != waits_before {
