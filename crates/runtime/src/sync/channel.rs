@@ -16,8 +16,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tenfold_fiber::BiasedLock;
+
 use self::shared::State;
-use super::lock::Lock;
 use super::queue::{Queue, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
@@ -46,7 +47,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receiver_count: 1,
         closed: false,
     };
-    let shared = Arc::new(Shared { state: Lock::new(state), capacity });
+    let shared = Arc::new(Shared { state: BiasedLock::new(state), capacity });
     (Sender(shared.clone()), Receiver(shared))
 }
 
@@ -79,12 +80,18 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// [`SendError`], with the value.
+    #[inline]
     pub fn send_until(&self, value: T, until: Option<Instant>) -> Result<(), SendError<T>> {
-        let mut value = match self.try_send(value) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(value)) => return Err(SendError::Closed(value)),
-            Err(TrySendError::Full(value)) => value,
-        };
+        match self.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(value)) => Err(SendError::Closed(value)),
+            Err(TrySendError::Full(value)) => self.send_when_room(value, until),
+        }
+    }
+
+    /// Apart, so that a send into a channel with room is short enough to become a part of its caller.
+    #[inline(never)]
+    fn send_when_room(&self, mut value: T, until: Option<Instant>) -> Result<(), SendError<T>> {
         let mut ticket = None;
         let mut ended = Unparked::Woken;
         loop {
@@ -108,7 +115,7 @@ impl<T> Sender<T> {
     /// [`TrySendError`], with the value.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.0.send_or_join(value, &mut None, None)
+        self.0.try_send(value)
     }
 
     /// Closes the channel: nothing can be sent any more, what is in it can still be received.
