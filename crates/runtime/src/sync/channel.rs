@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tenfold_fiber::BiasedLock;
 
 use self::shared::State;
-use super::queue::{Queue, Wakes};
+use super::queue::{Queue, Ticket, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
 
@@ -148,7 +148,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`].
-    #[inline]
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.recv_until(None)
     }
@@ -165,12 +165,14 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`].
+    // Inlined, because the way back from the switch should cross no `ret` (see `Scheduler::park_current`): with one in
+    // here, and so one more in the next switch, each of them cost its misprediction. What is not the switch is apart.
+    #[inline(always)]
     pub fn recv_until(&self, until: Option<Instant>) -> Result<T, RecvError> {
         let mut ticket = None;
         let mut ended = Unparked::Woken;
         loop {
-            let wait = ended == Unparked::Woken;
-            match self.0.recv_or_join(&mut ticket, wait.then_some(Waiter::current)) {
+            match self.take_or_join(&mut ticket, ended == Unparked::Woken) {
                 Ok(value) => return Ok(value),
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Empty) => {}
@@ -181,6 +183,12 @@ impl<T> Receiver<T> {
                 Unparked::Cancelled => return Err(RecvError::Cancelled),
             }
         }
+    }
+
+    /// Takes the next value, or joins the line if `wait`, or leaves it if not.
+    #[inline(never)]
+    fn take_or_join(&self, ticket: &mut Option<Ticket>, wait: bool) -> Result<T, TryRecvError> {
+        self.0.recv_or_join(ticket, wait.then_some(Waiter::current))
     }
 
     /// Takes the next value if there is one.
@@ -224,6 +232,7 @@ pub struct Iter<'a, T>(&'a Receiver<T>);
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
         self.0.recv().ok()
     }
