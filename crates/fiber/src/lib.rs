@@ -5,7 +5,8 @@
 //! the ones used last handed out first.
 //!
 //! In scope: stacks, switching, the primitive under structured concurrency ([`lend_scope`]), the stack overflow
-//! report ([`overflow`]), and what a watchdog needs to see where a thread is ([`trace`], [`Beat`]).
+//! report ([`overflow`]), what a watchdog needs to see where a thread is ([`trace`], [`Beat`]), and a lock that fibers of
+//! one thread share nearly for free ([`BiasedLock`]).
 //!
 //! Out of scope: scheduling and I/O. Nothing here decides when a fiber runs or what it waits for; `tenfold-runtime`
 //! does, and it forbids `unsafe`, so every function that this crate exports is safe to call.
@@ -26,9 +27,11 @@
 //! ```
 
 mod beat;
+mod biased;
 mod error;
 mod fiber;
 mod frames;
+mod membarrier;
 mod name;
 pub mod overflow;
 mod pool;
@@ -41,6 +44,7 @@ mod storage;
 pub mod trace;
 
 pub use beat::{Beat, BeatSample};
+pub use biased::{BiasedGuard, BiasedLock, prepare_biased_locks};
 pub use error::FiberError;
 pub use fiber::{
     Fiber, Resume, is_on_fiber, may_suspend, name, set_name, stack_left, stack_used, suspend,

@@ -80,6 +80,7 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub(crate) fn new(config: &RuntimeConfig) -> Result<Scheduler, RuntimeError> {
+        tenfold_fiber::prepare_biased_locks();
         let stack_config = StackConfig {
             usable_bytes: config.stack_bytes,
             stacks_max: config.fibers_max.min(FIBERS_MAX),

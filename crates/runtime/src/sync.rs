@@ -6,7 +6,6 @@
 //!
 //! Nothing is poisoned by a panic: a guard is released as it is dropped, and whoever needs more says so in the data.
 
-mod lock;
 mod queue;
 
 mod channel;

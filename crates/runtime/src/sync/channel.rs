@@ -16,9 +16,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tenfold_fiber::BiasedLock;
+
 use self::shared::State;
-use super::lock::Lock;
-use super::queue::{Queue, Wakes};
+use super::queue::{Queue, Ticket, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Unparked, Waiter};
 
@@ -46,7 +47,7 @@ pub fn channel<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
         receiver_count: 1,
         closed: false,
     };
-    let shared = Arc::new(Shared { state: Lock::new(state), capacity });
+    let shared = Arc::new(Shared { state: BiasedLock::new(state), capacity });
     (Sender(shared.clone()), Receiver(shared))
 }
 
@@ -79,12 +80,18 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     /// [`SendError`], with the value.
+    #[inline]
     pub fn send_until(&self, value: T, until: Option<Instant>) -> Result<(), SendError<T>> {
-        let mut value = match self.try_send(value) {
-            Ok(()) => return Ok(()),
-            Err(TrySendError::Closed(value)) => return Err(SendError::Closed(value)),
-            Err(TrySendError::Full(value)) => value,
-        };
+        match self.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(value)) => Err(SendError::Closed(value)),
+            Err(TrySendError::Full(value)) => self.send_when_room(value, until),
+        }
+    }
+
+    /// Apart, so that a send into a channel with room is short enough to become a part of its caller.
+    #[inline(never)]
+    fn send_when_room(&self, mut value: T, until: Option<Instant>) -> Result<(), SendError<T>> {
         let mut ticket = None;
         let mut ended = Unparked::Woken;
         loop {
@@ -108,7 +115,7 @@ impl<T> Sender<T> {
     /// [`TrySendError`], with the value.
     #[inline]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
-        self.0.send_or_join(value, &mut None, None)
+        self.0.try_send(value)
     }
 
     /// Closes the channel: nothing can be sent any more, what is in it can still be received.
@@ -141,7 +148,7 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`].
-    #[inline]
+    #[inline(always)]
     pub fn recv(&self) -> Result<T, RecvError> {
         self.recv_until(None)
     }
@@ -158,12 +165,14 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     /// [`RecvError`].
+    // Inlined, because the way back from the switch should cross no `ret` (see `Scheduler::park_current`): with one in
+    // here, and so one more in the next switch, each of them cost its misprediction. What is not the switch is apart.
+    #[inline(always)]
     pub fn recv_until(&self, until: Option<Instant>) -> Result<T, RecvError> {
         let mut ticket = None;
         let mut ended = Unparked::Woken;
         loop {
-            let wait = ended == Unparked::Woken;
-            match self.0.recv_or_join(&mut ticket, wait.then_some(Waiter::current)) {
+            match self.take_or_join(&mut ticket, ended == Unparked::Woken) {
                 Ok(value) => return Ok(value),
                 Err(TryRecvError::Closed) => return Err(RecvError::Closed),
                 Err(TryRecvError::Empty) => {}
@@ -174,6 +183,12 @@ impl<T> Receiver<T> {
                 Unparked::Cancelled => return Err(RecvError::Cancelled),
             }
         }
+    }
+
+    /// Takes the next value, or joins the line if `wait`, or leaves it if not.
+    #[inline(never)]
+    fn take_or_join(&self, ticket: &mut Option<Ticket>, wait: bool) -> Result<T, TryRecvError> {
+        self.0.recv_or_join(ticket, wait.then_some(Waiter::current))
     }
 
     /// Takes the next value if there is one.
@@ -217,6 +232,7 @@ pub struct Iter<'a, T>(&'a Receiver<T>);
 impl<T> Iterator for Iter<'_, T> {
     type Item = T;
 
+    #[inline(always)]
     fn next(&mut self) -> Option<T> {
         self.0.recv().ok()
     }

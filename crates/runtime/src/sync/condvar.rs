@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
+use tenfold_fiber::BiasedLock;
+
 use super::error::{self, WaitError};
-use super::lock::Lock;
 use super::mutex::MutexGuard;
 use super::queue::{Queue, Wakes};
 use crate::cause::Cause;
@@ -27,13 +28,13 @@ use crate::park::{self, Waiter};
 /// ```
 #[derive(Debug, Default)]
 pub struct Condvar {
-    queue: Lock<Queue>,
+    queue: BiasedLock<Queue>,
 }
 
 impl Condvar {
     /// One for which nobody waits.
     pub const fn new() -> Condvar {
-        Condvar { queue: Lock::new(Queue::new()) }
+        Condvar { queue: BiasedLock::new(Queue::new()) }
     }
 
     /// Unlocks the mutex, waits for a notification, and locks it again. May return without a notification: look at the

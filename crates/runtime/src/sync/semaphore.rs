@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use tenfold_fiber::BiasedLock;
+
 use super::error::{self, WaitError};
-use super::lock::Lock;
 use super::queue::{Queue, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Waiter};
@@ -35,7 +36,7 @@ const WAITING: usize = 1;
 #[derive(Debug)]
 pub struct Semaphore {
     state: AtomicUsize,
-    queue: Lock<Queue<usize>>,
+    queue: BiasedLock<Queue<usize>>,
     waiters_max: usize,
 }
 
@@ -70,7 +71,7 @@ impl Semaphore {
     /// For more than [`Semaphore::PERMITS_MAX`] permits.
     pub const fn with_waiters_max(permits: usize, waiters_max: usize) -> Semaphore {
         assert!(permits <= Semaphore::PERMITS_MAX, "too many permits");
-        Semaphore { state: AtomicUsize::new(permits << 1), queue: Lock::new(Queue::new()), waiters_max }
+        Semaphore { state: AtomicUsize::new(permits << 1), queue: BiasedLock::new(Queue::new()), waiters_max }
     }
 
     /// Takes a permit, waiting for it.

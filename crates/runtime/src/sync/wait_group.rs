@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use tenfold_fiber::BiasedLock;
+
 use super::error::{self, WaitError};
-use super::lock::Lock;
 use super::queue::{Queue, Wakes};
 use crate::cause::Cause;
 use crate::park::{self, Waiter};
@@ -22,7 +23,7 @@ use crate::park::{self, Waiter};
 /// assert_eq!(group.members(), 0);
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct WaitGroup(Arc<Lock<Group>>);
+pub struct WaitGroup(Arc<BiasedLock<Group>>);
 
 /// One member; it leaves when this is dropped, also by a panic.
 #[derive(Debug)]

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 
+use tenfold_fiber::BiasedLock;
+
 use super::{TryRecvError, TrySendError};
 use crate::park::Waiter;
-use crate::sync::lock::Lock;
 use crate::sync::queue::{Queue, Ticket, Wakes};
 
 pub(in crate::sync) struct Shared<T> {
-    pub(super) state: Lock<State<T>>,
+    pub(super) state: BiasedLock<State<T>>,
     pub(super) capacity: usize,
 }
 
@@ -22,6 +23,27 @@ pub(super) struct State<T> {
 }
 
 impl<T> Shared<T> {
+    /// Sends if there is room.
+    #[inline]
+    pub(in crate::sync) fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let woken;
+        {
+            let mut state = self.state.lock();
+            if state.closed {
+                return Err(TrySendError::Closed(value));
+            }
+            if state.buffer.len() >= self.capacity {
+                return Err(TrySendError::Full(value));
+            }
+            state.buffer.push_back(value);
+            woken = state.receivers.pop();
+        }
+        if let Some(woken) = woken {
+            woken.wake();
+        }
+        Ok(())
+    }
+
     /// Sends, or joins the line if there is a waiter to join it, or leaves the line if there is none.
     pub(in crate::sync) fn send_or_join(
         &self,
