@@ -2,7 +2,7 @@
 //!
 //! The stress tests bring an owner and revokers together in the instant of the revocation, many thousand times: each
 //! round has a lock of its own, and its value is two halves that are equal unless two were inside at once. Without the
-//! barrier in `revoke` they fail within a second.
+//! barrier in `revoke` two of three runs failed.
 
 use std::{
     cell::Cell,
