@@ -76,7 +76,7 @@ pub(crate) fn shake_hands(client: &mut Client, options: &Options) -> io::Result<
 }
 
 /// A masked text frame, for up to 125 bytes.
-fn masked(payload: &[u8]) -> Vec<u8> {
+pub(crate) fn masked(payload: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     tenfold_http::websocket::encode_masked(
         &mut out,

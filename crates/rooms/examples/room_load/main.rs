@@ -31,7 +31,7 @@ use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
-use self::client::{Client, connect, frame, now_ns, read_stamped, shake_hands, time_of};
+use self::client::{Client, connect, frame, masked, now_ns, read_stamped, shake_hands, time_of};
 use self::options::{Options, options};
 
 /// Clients that open at a time.
