@@ -41,7 +41,8 @@ pub(crate) fn is_ready() -> bool {
 #[cold]
 pub(crate) fn everywhere() {
     // A fork keeps the registration, but no manual page promises that.
-    if !fence() && !(register() && fence()) {
+    let is_passed = fence() || (register() && fence());
+    if !is_passed {
         eprintln!("membarrier(2) was allowed when this process began and is not any more: aborting");
         std::process::abort();
     }
