@@ -82,10 +82,11 @@ pub use remote::LoopHandle;
 pub use scope::{Scope, ScopedJoinHandle, scope};
 pub use share::ProcessShare;
 pub use spawn::{Builder, Reserved, current_loop, reserve, set_name, spawn, spawn_detached, yield_now};
+/// A name that another thread may read.
+pub use tenfold_fiber::SharedName;
+pub use tenfold_fiber::prefetch;
 /// Where a thread is right now, asked from another thread: what the watchdog uses.
 pub use tenfold_fiber::trace;
-/// A name that another thread may read.
-pub use tenfold_fiber::{SharedName, prefetch};
 pub use tenfold_reactor::{BackendChoice, Interest, ReactorConfig};
 pub use time::{deadline, deadline_at, sleep, sleep_until, try_sleep, turn_now};
 pub use watchdog::Watchdog;

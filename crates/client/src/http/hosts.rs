@@ -29,7 +29,7 @@ struct Inside {
     /// A host is here as long as it has a connection, within a second: so the map needs no bound of its own.
     pools: HashMap<Arc<Origin>, Pool<OriginManager>>,
     swept_at: Instant,
-    /// Who was asked for last, at most [`RECENT_MAX`]: the next request for one makes no origin of its own.
+    /// The hosts that were new last, at most [`RECENT_MAX`]: the next request for one makes no origin of its own.
     recent: VecDeque<Arc<Origin>>,
 }
 

@@ -291,7 +291,6 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::patience::Company;
 
     const LONG: Duration = Duration::from_secs(60);
 
